@@ -1,0 +1,74 @@
+//! From what is written to what is used: reads every table and checks what concerns several.
+//!
+//! A value that is wrong has been reported and is replaced by its default, only so that the rest
+//! can be checked too; a configuration with a reported problem is never used.
+
+use super::defaults;
+use super::model::{AccessLog, Config, Level, Log, LogFormat, Metrics};
+use super::read::Table;
+use super::units::Invalid;
+
+mod check;
+mod fields;
+mod listener;
+mod matching;
+mod proxy;
+mod route;
+mod server;
+mod upstream;
+
+/// Reads the whole document.
+pub(super) fn config(mut root: Table<'_>) -> Config {
+    let reader = root.reader();
+    let server = server::server(root.table("server"));
+    let mut binds = Vec::new();
+    let listeners = listener::listeners(&mut root, &mut binds);
+    let mut defaults_table = root.table("defaults");
+    let timeouts = proxy::timeouts(defaults_table.table("timeouts"), &proxy::default_timeouts());
+    defaults_table.finish();
+    let mut upstreams = upstream::upstreams(root.table("upstreams"));
+    let routes = route::routes(&mut root, &listeners, &mut upstreams, &timeouts);
+    let admin = server::admin(root.table("admin"), &mut binds);
+    let metrics = metrics(root.table("metrics"));
+    let log = log(root.table("log"));
+    root.finish();
+    check::binds(reader, binds);
+    check::ties(reader, &routes);
+    let routes = routes.into_iter().map(|read| read.route).collect();
+    Config { server, listeners, upstreams, routes, admin, metrics, log }
+}
+
+fn metrics(mut table: Table<'_>) -> Metrics {
+    let path = table.take("path").and_then(|value| value.parse("a path", metrics_path));
+    table.finish();
+    let path = path.map_or_else(|| defaults::METRICS_PATH.to_owned(), |path| path.value);
+    Metrics { path }
+}
+
+/// The health pages share the address, so the metrics page cannot have their paths.
+fn metrics_path(text: &str) -> Result<String, Invalid> {
+    if matches!(text, "/healthz" | "/readyz") {
+        return Err(Invalid::new("a path other than /healthz and /readyz"));
+    }
+    matching::plain_path(text)
+}
+
+fn log(mut table: Table<'_>) -> Log {
+    let levels = [
+        ("error", Level::Error),
+        ("warn", Level::Warn),
+        ("info", Level::Info),
+        ("debug", Level::Debug),
+        ("trace", Level::Trace),
+    ];
+    let level = table.choice("level", &levels).unwrap_or(defaults::LOG_LEVEL);
+    let format = table.choice("format", &[("json", LogFormat::Json), ("text", LogFormat::Text)]);
+    let mut access = table.table("access");
+    let access_log = AccessLog {
+        enabled: access.boolean("enabled", defaults::ACCESS_LOG),
+        stream_start: access.boolean("stream_start", defaults::ACCESS_LOG_STREAM_START),
+    };
+    access.finish();
+    table.finish();
+    Log { level, format, access: access_log }
+}

@@ -1,0 +1,231 @@
+//! One table of the file, and what was not asked for in it.
+
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use super::{Place, Reader, Value, Written};
+use crate::config::defaults::{DURATION_MAX, DURATION_MIN, NAME_MAX_CHARS};
+use crate::config::error::quoted;
+use crate::config::suggest::{did_you_mean, nearest};
+use crate::config::units::Invalid;
+
+/// A table whose keys are taken out one by one.
+pub(in crate::config) struct Table<'a> {
+    reader: &'a Reader<'a>,
+    place: Place,
+    /// What was not taken yet, in the order of the file.
+    rest: Vec<Entry<'a>>,
+    /// The keys that were asked for.
+    known: Vec<&'static str>,
+}
+
+/// A key with its value.
+struct Entry<'a> {
+    key: &'a str,
+    /// Where the key itself is written.
+    place: Place,
+    value: Value<'a>,
+}
+
+impl<'a> Table<'a> {
+    /// The whole document.
+    pub(in crate::config) fn root(reader: &'a Reader<'a>, document: &'a DeTable<'a>) -> Self {
+        Self::new(reader, Place { path: String::new(), span: 0..0 }, document)
+    }
+
+    pub(super) fn new(reader: &'a Reader<'a>, place: Place, table: &'a DeTable<'a>) -> Self {
+        let mut rest: Vec<_> = table
+            .iter()
+            .map(|(key, value)| {
+                let path = joined(&place.path, key.get_ref());
+                let key_place = Place { path, span: key.span() };
+                // A table is spread over many lines; its name says best where it is.
+                let span = if value.get_ref().is_table() { key.span() } else { value.span() };
+                let place = Place { span, ..key_place.clone() };
+                let value = Value { reader, place, raw: value.get_ref() };
+                Entry { key: key.get_ref(), place: key_place, value }
+            })
+            .collect();
+        rest.sort_by_key(|entry| entry.place.span.start);
+        Self { reader, place, rest, known: Vec::new() }
+    }
+
+    pub(in crate::config) fn reader(&self) -> &'a Reader<'a> {
+        self.reader
+    }
+
+    pub(in crate::config) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    pub(in crate::config) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// Reports that `key`, which this table must have, is not there.
+    pub(in crate::config) fn lacks(&self, key: &str, expected: &str) {
+        let place = Place { path: joined(&self.place.path, key), ..self.place.clone() };
+        self.reader.misplaced(&place, format!("expected {expected}, found nothing"));
+    }
+
+    /// The value of `key`, if it is there. Asking makes the key a known one.
+    pub(in crate::config) fn take(&mut self, key: &'static str) -> Option<Value<'a>> {
+        self.known.push(key);
+        let index = self.rest.iter().position(|entry| entry.key == key)?;
+        Some(self.rest.remove(index).value)
+    }
+
+    /// The table at `key`, an empty one if it is not there.
+    pub(in crate::config) fn table(&mut self, key: &'static str) -> Self {
+        let place = Place { path: joined(&self.place.path, key), ..self.place.clone() };
+        self.take(key).and_then(|value| value.table("a table")).unwrap_or_else(|| Self {
+            reader: self.reader,
+            place,
+            rest: Vec::new(),
+            known: Vec::new(),
+        })
+    }
+
+    /// The tables of a table of names, such as `[routes]`. `what` is one of them, for messages.
+    pub(in crate::config) fn named(self, what: &str) -> Vec<(String, Self)> {
+        let mut named = Vec::new();
+        for Entry { key, place, value } in self.rest {
+            if !is_name(key) {
+                let message = format!(
+                    "expected a name of letters, digits, - and _ (at most {NAME_MAX_CHARS}), \
+                     found {}",
+                    quoted(key)
+                );
+                self.reader.problem(&place, message);
+            } else if let Some(table) = value.table(&format!("a table for the {what}")) {
+                named.push((key.to_owned(), table));
+            }
+        }
+        named
+    }
+
+    /// The keys with their values, for tables whose keys are not known beforehand.
+    pub(in crate::config) fn pairs(self) -> Vec<(Written<String>, Value<'a>)> {
+        let pair = |Entry { key, place, value }: Entry<'a>| {
+            (Written { value: key.to_owned(), text: quoted(key), place }, value)
+        };
+        self.rest.into_iter().map(pair).collect()
+    }
+
+    /// Reports the keys that are not known.
+    pub(in crate::config) fn finish(self) {
+        for Entry { key, mut place, .. } in self.rest {
+            let hint = match nearest(key, self.known.iter().copied()) {
+                Some(suggestion) => did_you_mean(Some(suggestion)),
+                None => format!(", expected one of {}", self.known.join(", ")),
+            };
+            place.path.clone_from(&self.place.path);
+            self.reader.misplaced(&place, format!("unknown key {}{hint}", quoted(key)));
+        }
+    }
+}
+
+// === Values with a default, which also stands in for a value that is wrong ===
+
+impl Table<'_> {
+    pub(in crate::config) fn boolean(&mut self, key: &'static str, default: bool) -> bool {
+        self.take(key).and_then(|value| value.boolean()).unwrap_or(default)
+    }
+
+    /// A whole number of `limits`, which are both inclusive.
+    pub(in crate::config) fn integer(
+        &mut self,
+        key: &'static str,
+        default: usize,
+        limits: (usize, usize),
+    ) -> usize {
+        let (min, max) = limits;
+        self.take(key).and_then(|value| value.integer(min, max)).unwrap_or(default)
+    }
+
+    /// A size of `limits` bytes, which are both inclusive.
+    pub(in crate::config) fn size(
+        &mut self,
+        key: &'static str,
+        default: usize,
+        limits: (usize, usize),
+    ) -> usize {
+        let (min, max) = limits;
+        self.take(key).and_then(|value| value.size(min, max)).unwrap_or(default)
+    }
+
+    /// A duration of `limits`, which are both inclusive.
+    pub(in crate::config) fn duration(
+        &mut self,
+        key: &'static str,
+        default: Duration,
+        limits: (Duration, Duration),
+    ) -> Duration {
+        let (min, max) = limits;
+        self.take(key).and_then(|value| value.duration(min, max)).unwrap_or(default)
+    }
+
+    /// A duration that is not zero, or `"off"`.
+    pub(in crate::config) fn deadline(
+        &mut self,
+        key: &'static str,
+        default: Option<Duration>,
+    ) -> Option<Duration> {
+        let value = self.take(key);
+        value.and_then(|value| value.deadline(DURATION_MIN, DURATION_MAX)).unwrap_or(default)
+    }
+
+    /// One of a few words.
+    pub(in crate::config) fn choice<T: Copy>(
+        &mut self,
+        key: &'static str,
+        choices: &[(&str, T)],
+    ) -> Option<T> {
+        let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
+        let expected = quoted_words(&words);
+        let written = self.take(key)?.parse(&expected, |text| {
+            let found = choices.iter().find(|(word, _)| *word == text);
+            found.map(|(_, choice)| *choice).ok_or_else(|| {
+                let invalid = Invalid::new(expected.as_str());
+                match nearest(&text.to_ascii_lowercase(), words.iter().copied()) {
+                    Some(word) => invalid.suggest(word),
+                    None => invalid,
+                }
+            })
+        })?;
+        Some(written.value)
+    }
+
+    /// The strings of an array. Wrong ones are left out, `None` is for no array at all.
+    pub(in crate::config) fn list<T>(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+        parser: impl Fn(&str) -> Result<T, Invalid>,
+    ) -> Option<Vec<Written<T>>> {
+        let elements = self.take(key)?.elements(&format!("an array, each {expected}"))?;
+        Some(elements.iter().filter_map(|element| element.parse(expected, &parser)).collect())
+    }
+}
+
+/// Whether `name` may be a metric label and part of a key without quotes.
+pub(in crate::config) fn is_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    (1..=NAME_MAX_CHARS).contains(&name.len()) && name.bytes().all(allowed)
+}
+
+/// `"a", "b" or "c"`.
+fn quoted_words(words: &[&str]) -> String {
+    let quoted: Vec<_> = words.iter().map(|word| format!("\"{word}\"")).collect();
+    match quoted.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        _ => quoted.concat(),
+    }
+}
+
+/// `path.key`, the key in quotes if TOML wants them.
+fn joined(path: &str, key: &str) -> String {
+    let key = if is_name(key) { key.to_owned() } else { quoted(key) };
+    if path.is_empty() { key } else { format!("{path}.{key}") }
+}

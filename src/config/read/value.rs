@@ -1,0 +1,259 @@
+//! One value of the file, and how to get something typed out of it.
+
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::{Place, Reader, Table};
+use crate::config::error::{quoted, shortened};
+use crate::config::interpolate::{BadReference, interpolate};
+use crate::config::suggest::did_you_mean;
+use crate::config::units::{self, Invalid};
+
+/// A value together with its place.
+pub(in crate::config) struct Value<'a> {
+    pub(super) reader: &'a Reader<'a>,
+    pub(super) place: Place,
+    pub(super) raw: &'a DeValue<'a>,
+}
+
+/// Something read, which still knows how and where it was written, for messages.
+#[derive(Debug, Clone)]
+pub(in crate::config) struct Written<T> {
+    /// What it means.
+    pub value: T,
+    /// As it is written, in quotes; what came from the environment is not in it.
+    pub text: String,
+    /// Where it is written.
+    pub place: Place,
+}
+
+/// Whether a string may be shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    Yes,
+    No,
+}
+
+impl<'a> Value<'a> {
+    pub(in crate::config) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Reports that this is not what was expected.
+    pub(in crate::config) fn unexpected(&self, expected: &str) {
+        let message = format!("expected {expected}, found {}", self.found(Shown::Yes));
+        self.reader.problem(&self.place, message);
+    }
+
+    pub(in crate::config) fn is_table(&self) -> bool {
+        self.raw.is_table()
+    }
+
+    pub(in crate::config) fn boolean(&self) -> Option<bool> {
+        let boolean = self.raw.as_bool();
+        if boolean.is_none() {
+            self.unexpected("true or false");
+        }
+        boolean
+    }
+
+    /// A whole number from `min` to `max`.
+    pub(in crate::config) fn integer(&self, min: usize, max: usize) -> Option<usize> {
+        let number = self
+            .raw
+            .as_integer()
+            .and_then(|integer| usize::from_str_radix(integer.as_str(), integer.radix()).ok())
+            .filter(|number| (min..=max).contains(number));
+        if number.is_none() {
+            self.unexpected(&format!("{min} to {max}"));
+        }
+        number
+    }
+
+    /// A string that `parser` understands; `expected` says what if there is no string.
+    pub(in crate::config) fn parse<T>(
+        &self,
+        expected: &str,
+        parser: impl FnOnce(&str) -> Result<T, Invalid>,
+    ) -> Option<Written<T>> {
+        self.parse_shown(Shown::Yes, expected, parser)
+    }
+
+    /// As [`Value::parse`], but the text appears in no message.
+    pub(in crate::config) fn parse_secret<T>(
+        &self,
+        expected: &str,
+        parser: impl FnOnce(&str) -> Result<T, Invalid>,
+    ) -> Option<Written<T>> {
+        self.reader.mask(self.place.span.clone());
+        self.parse_shown(Shown::No, expected, parser)
+    }
+
+    /// A duration from `min` to `max`.
+    pub(in crate::config) fn duration(&self, min: Duration, max: Duration) -> Option<Duration> {
+        self.duration_or(None, min, max).flatten()
+    }
+
+    /// A duration as of [`Value::duration`], or `"off"`, which is `Some(None)`.
+    pub(in crate::config) fn deadline(
+        &self,
+        min: Duration,
+        max: Duration,
+    ) -> Option<Option<Duration>> {
+        self.duration_or(Some("off"), min, max)
+    }
+
+    /// A size of `min` to `max` bytes.
+    pub(in crate::config) fn size(&self, min: usize, max: usize) -> Option<usize> {
+        if self.bare_number(units::A_SIZE, |number| Some(units::written_size(number))) {
+            return None;
+        }
+        let parsed = self.parse(units::A_SIZE, |text| {
+            let bytes = units::size(text)?;
+            let fits = usize::try_from(bytes).ok().filter(|bytes| (min..=max).contains(bytes));
+            fits.ok_or_else(|| {
+                let (min, max) = (units::written_size(min as u64), units::written_size(max as u64));
+                Invalid::new(format!("a size of {min} to {max}"))
+            })
+        });
+        parsed.map(|written| written.value)
+    }
+
+    /// The elements of an array; `expected` says of what.
+    pub(in crate::config) fn elements(&self, expected: &str) -> Option<Vec<Self>> {
+        let Some(array) = self.raw.as_array() else {
+            self.unexpected(expected);
+            return None;
+        };
+        let element = |(index, element): (usize, &'a toml::Spanned<DeValue<'a>>)| {
+            let path = format!("{}[{index}]", self.place.path);
+            let place = Place { path, span: element.span() };
+            Self { reader: self.reader, place, raw: element.get_ref() }
+        };
+        Some(array.iter().enumerate().map(element).collect())
+    }
+
+    /// The elements of an array that must have some; none if it has been reported.
+    pub(in crate::config) fn some_elements(&self, expected: &str) -> Vec<Self> {
+        let elements = self.elements(expected);
+        if elements.as_ref().is_some_and(Vec::is_empty) {
+            self.unexpected(expected);
+        }
+        elements.unwrap_or_default()
+    }
+
+    /// A table; `expected` says which if it is something else.
+    pub(in crate::config) fn table(&self, expected: &str) -> Option<Table<'a>> {
+        let Some(table) = self.raw.as_table() else {
+            self.unexpected(expected);
+            return None;
+        };
+        Some(Table::new(self.reader, self.place.clone(), table))
+    }
+
+    /// A duration, or the word that stands for none if there is one.
+    fn duration_or(
+        &self,
+        none: Option<&str>,
+        min: Duration,
+        max: Duration,
+    ) -> Option<Option<Duration>> {
+        let or_none = none.map_or_else(String::new, |none| format!(", or \"{none}\""));
+        let expected = format!("{}{or_none}", units::A_DURATION);
+        let with_unit = |number| match number {
+            0 if !min.is_zero() => none.map(str::to_owned),
+            _ => Some(format!("{number}s")),
+        };
+        if self.bare_number(&expected, with_unit) {
+            return None;
+        }
+        let parsed = self.parse(&expected, |text| {
+            if Some(text) == none {
+                return Ok(None);
+            }
+            let duration = units::duration(text)
+                .map_err(|invalid| Invalid { expected: expected.clone(), ..invalid })?;
+            if (min..=max).contains(&duration) {
+                return Ok(Some(duration));
+            }
+            let suggestion = none.filter(|_| duration.is_zero()).map(str::to_owned);
+            let (min, max) = (units::written_duration(min), units::written_duration(max));
+            let invalid = Invalid::new(format!("a duration of {min} to {max}{or_none}"));
+            Err(Invalid { suggestion, ..invalid })
+        });
+        parsed.map(|written| written.value)
+    }
+
+    fn parse_shown<T>(
+        &self,
+        shown: Shown,
+        expected: &str,
+        parser: impl FnOnce(&str) -> Result<T, Invalid>,
+    ) -> Option<Written<T>> {
+        let message = |expected: &str| format!("expected {expected}, found {}", self.found(shown));
+        let Some(raw) = self.raw.as_str() else {
+            self.reader.problem(&self.place, message(expected));
+            return None;
+        };
+        let interpolated = match interpolate(raw, self.reader.env) {
+            Ok(interpolated) => interpolated,
+            Err(BadReference::Form(expected)) => {
+                self.reader.problem(&self.place, message(expected));
+                return None;
+            }
+            Err(BadReference::Missing(message)) => {
+                self.reader.problem(&self.place, message);
+                return None;
+            }
+        };
+        match parser(&interpolated.text) {
+            Ok(value) => {
+                Some(Written { value, text: self.found(shown), place: self.place.clone() })
+            }
+            Err(invalid) => {
+                let may_show = shown == Shown::Yes && !interpolated.from_outside;
+                let suggestion = invalid.suggestion.as_deref().filter(|_| may_show);
+                let mut hint = did_you_mean(suggestion);
+                if interpolated.from_outside && shown == Shown::Yes {
+                    hint.push_str(" (its value is not shown)");
+                }
+                let message = message(&invalid.expected) + &hint;
+                match invalid.is_misplaced {
+                    true => self.reader.misplaced(&self.place, message),
+                    false => self.reader.problem(&self.place, message),
+                }
+                None
+            }
+        }
+    }
+
+    /// Reports a number that lacks its unit, and says how it is written with one.
+    fn bare_number(&self, expected: &str, with_unit: impl FnOnce(u64) -> Option<String>) -> bool {
+        let Some(integer) = self.raw.as_integer() else {
+            return false;
+        };
+        let number = u64::from_str_radix(integer.as_str(), integer.radix()).ok();
+        let suggestion = number.and_then(with_unit);
+        let hint = did_you_mean(suggestion.as_deref());
+        let message = format!("expected {expected}, found {}{hint}", self.found(Shown::Yes));
+        self.reader.problem(&self.place, message);
+        true
+    }
+
+    /// What goes after "found".
+    fn found(&self, shown: Shown) -> String {
+        match self.raw {
+            DeValue::Array(array) if array.is_empty() => "an empty array".to_owned(),
+            DeValue::Array(_) => "an array".to_owned(),
+            DeValue::Table(_) => "a table".to_owned(),
+            DeValue::String(_) if shown == Shown::No => "a value that is not shown".to_owned(),
+            other if shown == Shown::No => format!("a value of type {}", other.type_str()),
+            DeValue::String(text) => quoted(text),
+            DeValue::Integer(integer) => shortened(&integer.to_string()).to_owned(),
+            DeValue::Float(float) => shortened(float.as_str()).to_owned(),
+            DeValue::Boolean(boolean) => boolean.to_string(),
+            DeValue::Datetime(datetime) => datetime.to_string(),
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! Durations, sizes, networks, addresses and URLs as they are written in the file.
+//!
+//! Each parser says on failure what it expected and perhaps what was meant. It never repeats the
+//! text itself, because that may come from the environment; the reader shows what was written.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use super::error::quoted;
+use super::model::Network;
+use super::suggest::did_you_mean;
+
+/// Why a text is not what it should be.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Invalid {
+    /// Goes after "expected".
+    pub expected: String,
+    /// What was probably meant. It may repeat the text, so it is not for secrets.
+    pub suggestion: Option<String>,
+    /// Whether the text is fine by itself and does not fit to what stands elsewhere.
+    pub is_misplaced: bool,
+}
+
+impl Invalid {
+    pub(super) fn new(expected: impl Into<String>) -> Self {
+        Self { expected: expected.into(), suggestion: None, is_misplaced: false }
+    }
+
+    pub(super) fn suggest(self, suggestion: impl Into<String>) -> Self {
+        Self { suggestion: Some(suggestion.into()), ..self }
+    }
+
+    /// The whole message, with the text itself.
+    pub(super) fn found(&self, text: &str) -> String {
+        let hint = did_you_mean(self.suggestion.as_deref());
+        format!("expected {}, found {}{hint}", self.expected, quoted(text))
+    }
+}
+
+/// What is expected where a duration is.
+pub(super) const A_DURATION: &str = "a duration such as \"250ms\", \"15s\", \"5m\" or \"1h30m\"";
+/// What is expected where a size is.
+pub(super) const A_SIZE: &str = "a size such as \"512B\", \"32KiB\" or \"1MiB\"";
+/// What is expected where an address to bind is.
+pub(super) const AN_ADDRESS: &str =
+    "an address and port such as \"127.0.0.1:8080\" or \"[::1]:8080\"";
+/// What is expected where a network is.
+pub(super) const A_NETWORK: &str = "a network such as \"10.0.0.0/8\" or an address such as \"::1\"";
+/// What is expected where an endpoint is.
+pub(super) const AN_ENDPOINT: &str = "a URL such as \"http://127.0.0.1:8000\"";
+
+/// From the largest to the smallest, the order in which the parts of a duration stand.
+const DURATION_UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+const SIZE_UNITS: [(&str, u64); 4] =
+    [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+
+/// `250ms`, `15s`, `1h30m`. Each unit at most once, larger ones first, whole numbers only.
+pub(super) fn duration(text: &str) -> Result<Duration, Invalid> {
+    let invalid = || Invalid::new(A_DURATION);
+    let mut units = DURATION_UNITS.iter();
+    let mut total_ms = 0_u64;
+    let mut rest = text;
+    while !rest.is_empty() || text.is_empty() {
+        let (number, after) = leading_number(rest).ok_or_else(invalid)?;
+        let letters = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let (unit, after) = after.split_at(letters);
+        if unit.is_empty() {
+            return Err(if rest == text {
+                invalid().suggest(format!("{text}s"))
+            } else {
+                invalid()
+            });
+        }
+        let (_, unit_ms) = units.find(|(name, _)| *name == unit).ok_or_else(invalid)?;
+        total_ms = number
+            .checked_mul(*unit_ms)
+            .and_then(|ms| total_ms.checked_add(ms))
+            .ok_or_else(invalid)?;
+        rest = after;
+    }
+    Ok(Duration::from_millis(total_ms))
+}
+
+/// `512B`, `32KiB`, `1MiB`, in bytes.
+pub(super) fn size(text: &str) -> Result<u64, Invalid> {
+    let invalid = || Invalid::new(A_SIZE);
+    let (number, unit) = leading_number(text).ok_or_else(invalid)?;
+    if let Some((_, bytes)) = SIZE_UNITS.iter().find(|(name, _)| *name == unit) {
+        return number.checked_mul(*bytes).ok_or_else(invalid);
+    }
+    Err(match unit.to_ascii_lowercase().as_str() {
+        "" => invalid().suggest(written_size(number)),
+        "b" => invalid().suggest(format!("{number}B")),
+        "k" | "kb" | "kib" => invalid().suggest(format!("{number}KiB")),
+        "m" | "mb" | "mib" => invalid().suggest(format!("{number}MiB")),
+        "g" | "gb" | "gib" => invalid().suggest(format!("{number}GiB")),
+        _ => invalid(),
+    })
+}
+
+/// A number of bytes in the largest unit that needs no fraction.
+pub(super) fn written_size(bytes: u64) -> String {
+    let fits = |unit: u64| bytes >= unit && bytes.is_multiple_of(unit);
+    let (name, unit) =
+        SIZE_UNITS.iter().rev().find(|(_, unit)| fits(*unit)).unwrap_or(&SIZE_UNITS[0]);
+    format!("{}{name}", bytes / unit)
+}
+
+/// A duration as it is written in the file.
+pub(super) fn written_duration(duration: Duration) -> String {
+    let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let mut text = String::new();
+    for (name, unit_ms) in DURATION_UNITS {
+        if rest >= unit_ms {
+            text.push_str(&format!("{}{name}", rest / unit_ms));
+            rest %= unit_ms;
+        }
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
+/// The digits in front, and what follows them.
+fn leading_number(text: &str) -> Option<(u64, &str)> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    Some((text[..digits].parse().ok()?, &text[digits..]))
+}
+
+/// `10.0.0.0/8`, `::1`. Host bits must be zero: if one is set, the prefix is probably wrong.
+pub(super) fn network(text: &str) -> Result<Network, Invalid> {
+    let invalid = || Invalid::new(A_NETWORK);
+    let (address, prefix) = match text.split_once('/') {
+        Some((address, prefix)) => (address, Some(prefix)),
+        None => (text, None),
+    };
+    let address: IpAddr = address.parse().map_err(|_| invalid())?;
+    let bits = if address.is_ipv4() { 32 } else { 128 };
+    let prefix = match prefix {
+        None => bits,
+        Some(prefix) => {
+            let (number, rest) = leading_number(prefix).ok_or_else(invalid)?;
+            let number = u8::try_from(number).ok().filter(|prefix| *prefix <= bits);
+            number.filter(|_| rest.is_empty()).ok_or_else(|| {
+                Invalid::new(format!("a prefix of 0 to {bits} bits after the address"))
+            })?
+        }
+    };
+    let network = without_host_bits(address, prefix);
+    if network != address {
+        return Err(Invalid::new("a network with only zero bits after its prefix")
+            .suggest(format!("{network}/{prefix}")));
+    }
+    Ok(Network { address, prefix })
+}
+
+fn without_host_bits(address: IpAddr, prefix: u8) -> IpAddr {
+    let shift = u32::from(prefix);
+    match address {
+        IpAddr::V4(v4) => {
+            let mask = u32::MAX.checked_shl(32 - shift.min(32)).unwrap_or(0);
+            IpAddr::V4((v4.to_bits() & mask).into())
+        }
+        IpAddr::V6(v6) => {
+            let mask = u128::MAX.checked_shl(128 - shift.min(128)).unwrap_or(0);
+            IpAddr::V6((v6.to_bits() & mask).into())
+        }
+    }
+}
+
+/// `127.0.0.1:8080`, `[::]:8080`.
+pub(super) fn socket_address(text: &str) -> Result<SocketAddr, Invalid> {
+    if text.starts_with("unix:") {
+        return Err(Invalid::new(format!("{AN_ADDRESS} (unix: is not supported yet)")));
+    }
+    text.parse().map_err(|_| {
+        let invalid = Invalid::new(AN_ADDRESS);
+        let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
+        let port: Result<u16, _> = port.parse();
+        match (host, port, text.parse()) {
+            ("" | "*", Ok(port), _) => invalid.suggest(format!("0.0.0.0:{port}")),
+            ("localhost", Ok(port), _) => invalid.suggest(format!("127.0.0.1:{port}")),
+            (_, _, Ok(address @ IpAddr::V4(_))) => invalid.suggest(format!("{address}:8080")),
+            (_, _, Ok(address @ IpAddr::V6(_))) => invalid.suggest(format!("[{address}]:8080")),
+            _ => invalid,
+        }
+    })
+}
+
+/// Host and port of an upstream server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Authority {
+    /// Name or address, lower case, without brackets.
+    pub host: String,
+    /// TCP port, 80 if none was written.
+    pub port: u16,
+}
+
+impl Authority {
+    /// `host:port`, an IPv6 address in brackets.
+    pub(super) fn authority(&self) -> String {
+        match self.host.parse::<Ipv6Addr>() {
+            Ok(address) => format!("[{address}]:{}", self.port),
+            Err(_) => format!("{}:{}", self.host, self.port),
+        }
+    }
+}
+
+/// `http://host:port`, with nothing but an optional `/` after it.
+pub(super) fn endpoint(text: &str) -> Result<Authority, Invalid> {
+    let because = |reason: &str| Invalid::new(format!("{AN_ENDPOINT} {reason}"));
+    let lower = text.to_ascii_lowercase();
+    if lower.starts_with("https:") {
+        return Err(because("(https:// is not supported yet)"));
+    }
+    if lower.starts_with("unix:") {
+        return Err(because("(unix: is not supported yet)"));
+    }
+    let Some(rest) = lower.strip_prefix("http://") else {
+        let invalid = Invalid::new(AN_ENDPOINT);
+        let meant = format!("http://{text}");
+        let is_bare = !lower.contains("://") && endpoint(&meant).is_ok();
+        return Err(if is_bare { invalid.suggest(meant) } else { invalid });
+    };
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    if !matches!(path, "" | "/") {
+        return Err(because("without a path").suggest(format!("http://{authority}")));
+    }
+    if authority.contains('@') {
+        return Err(because("without a user name"));
+    }
+    split_authority(authority)
+}
+
+/// Splits `host`, `host:port`, `[v6]` or `[v6]:port`; all lower case.
+fn split_authority(authority: &str) -> Result<Authority, Invalid> {
+    let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
+        let (address, port) = rest.split_once(']').unwrap_or((rest, "]"));
+        let address: Ipv6Addr = address.parse().map_err(|_| {
+            Invalid::new(format!("{AN_ENDPOINT} with an IPv6 address between [ and ]"))
+        })?;
+        (address.to_string(), port)
+    } else {
+        let (host, port) = authority.split_at(authority.find(':').unwrap_or(authority.len()));
+        if authority.parse::<Ipv6Addr>().is_ok() {
+            return Err(Invalid::new(format!("{AN_ENDPOINT} with an IPv6 address in brackets"))
+                .suggest(format!("http://[{authority}]")));
+        }
+        if !is_host_name(host) {
+            return Err(Invalid::new(format!("{AN_ENDPOINT} with a host name or an address")));
+        }
+        (host.to_owned(), port)
+    };
+    let number = match port.strip_prefix(':') {
+        None if port.is_empty() => Some(80),
+        None => None,
+        Some(number) => {
+            number.bytes().all(|b| b.is_ascii_digit()).then(|| number.parse().ok()).flatten()
+        }
+    };
+    let port = number
+        .filter(|port| *port != 0)
+        .ok_or_else(|| Invalid::new(format!("{AN_ENDPOINT} with a port of 1 to 65535")))?;
+    Ok(Authority { host, port })
+}
+
+/// Labels of letters, digits, `-` and `_` (container names have it), with dots between them.
+/// The last label of a name in digits would make it a broken IPv4 address.
+pub(super) fn is_host_name(host: &str) -> bool {
+    let is_label = |label: &str| {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        !label.is_empty() && label.len() <= 63 && label.bytes().all(allowed)
+    };
+    let looks_numeric = host
+        .rsplit('.')
+        .next()
+        .is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()));
+    if looks_numeric {
+        return host.parse::<std::net::Ipv4Addr>().is_ok();
+    }
+    host.len() <= 253 && host.split('.').all(is_label)
+}
+
+#[cfg(test)]
+mod tests;

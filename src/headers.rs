@@ -1,0 +1,249 @@
+//! What a proxy does to header fields on the way up and on the way down (RFC 9110 §7.6).
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
+
+use bytes::Bytes;
+
+use crate::config::model::{Headers, HostHeader, Network};
+use crate::http1::encode::decimal;
+use crate::http1::fields::Fields;
+use crate::http1::framing::Framing;
+use crate::http1::head::{RequestHead, ResponseHead, Version};
+
+/// Our name in `Via` (RFC 9110 §7.6.3: a pseudonym will do).
+const PSEUDONYM: &str = "longwire";
+
+/// Longest request id taken over from a client.
+const REQUEST_ID_MAX_BYTES: usize = 128;
+
+/// RFC 9110 §7.6.1: fields that mean this connection only, whatever `Connection` lists.
+/// Content-Length is here because framing is written anew, from the value that was parsed.
+const HOP_BY_HOP: &[&str] = &[
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "content-length",
+];
+
+/// Fields that `Connection` must not be able to remove: a request that loses them on the way means
+/// something else to the upstream than to us.
+const NEVER_LISTED: &[&str] = &["host", "content-length", "transfer-encoding", "content-type"];
+
+/// Who sent a request, as far as it concerns the fields.
+#[derive(Debug, Clone, Copy)]
+pub struct Sender<'a> {
+    /// The other end of the connection.
+    pub peer: Option<SocketAddr>,
+    /// `[server] trusted_proxies`.
+    pub trusted: &'a [Network],
+    /// `http` or `https`.
+    pub scheme: &'static str,
+}
+
+impl Sender<'_> {
+    fn is_trusted(&self) -> bool {
+        self.peer.is_some_and(|peer| {
+            self.trusted.iter().any(|network| contains(network, peer.ip().to_canonical()))
+        })
+    }
+}
+
+/// Whether the address lies in the network.
+fn contains(network: &Network, address: IpAddr) -> bool {
+    let (left, right, width) = match (network.address, address) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => {
+            (u128::from(a.to_bits()), u128::from(b.to_bits()), u32::BITS)
+        }
+        (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits(), b.to_bits(), u128::BITS),
+        _ => return false,
+    };
+    let host_bits = width - u32::from(network.prefix).min(width);
+    left.checked_shr(host_bits).unwrap_or(0) == right.checked_shr(host_bits).unwrap_or(0)
+}
+
+/// The client's request id if it is short and harmless, so that it can go into logs and fields.
+pub fn request_id(head: &RequestHead) -> Option<&str> {
+    let text = std::str::from_utf8(head.fields.get("x-request-id")?).ok()?;
+    let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+    let fits = !text.is_empty() && text.len() <= REQUEST_ID_MAX_BYTES;
+    (fits && text.bytes().all(harmless)).then_some(text)
+}
+
+/// Rewrites a request's fields for the upstream.
+///
+/// `authority` is the endpoint's own `host:port`. The result has no `Connection` field: in HTTP/1.1
+/// that means keep-alive.
+pub fn to_upstream(
+    head: &mut RequestHead,
+    framing: Framing,
+    sender: Sender<'_>,
+    request_id: &str,
+    route: (&HostHeader, &Headers, &str),
+) {
+    let (host_header, rules, authority) = route;
+    let original_host = head.fields.get("host").cloned().unwrap_or_default();
+    remove_hop_by_hop(&mut head.fields);
+    if head.version == Version::Http10 {
+        // RFC 9110 §10.1.1: an expectation in an HTTP/1.0 request must be ignored.
+        head.fields.remove("expect");
+    }
+    match host_header {
+        // A request without Host is HTTP/1.0; the upstream is spoken to in 1.1 and must have one.
+        HostHeader::Preserve if !original_host.is_empty() => {}
+        HostHeader::Preserve | HostHeader::Upstream => {
+            head.fields.set("Host", authority.to_owned());
+        }
+        HostHeader::Literal(host) => head.fields.set("Host", host.clone()),
+    }
+    forwarded(&mut head.fields, &original_host, sender);
+    via(&mut head.fields, head.version);
+    head.fields.set("X-Request-Id", request_id.to_owned());
+    apply(&mut head.fields, &rules.request_remove, &rules.request_set);
+    write_framing(&mut head.fields, framing);
+}
+
+fn forwarded(fields: &mut Fields, host: &Bytes, sender: Sender<'_>) {
+    let trusted = sender.is_trusted();
+    let address = sender.peer.map(|peer| peer.ip().to_canonical());
+    let node = match address {
+        Some(IpAddr::V6(address)) => format!("\"[{address}]\""),
+        Some(IpAddr::V4(address)) => address.to_string(),
+        None => "unknown".to_owned(),
+    };
+    let mut element = format!("for={node};proto={}", sender.scheme);
+    if let Ok(host) = std::str::from_utf8(host)
+        && !host.is_empty()
+        && !host.contains(['"', '\\'])
+    {
+        let _ = write!(element, ";host=\"{host}\"");
+    }
+    let plain = address.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
+    for (name, ours) in [("X-Forwarded-For", plain), ("Forwarded", element)] {
+        let chain = if trusted { joined(fields, name, &ours) } else { ours };
+        fields.set(name, chain);
+    }
+    for (name, ours) in [
+        ("X-Forwarded-Proto", Bytes::from_static(sender.scheme.as_bytes())),
+        ("X-Forwarded-Host", host.clone()),
+    ] {
+        if !(trusted && fields.contains(name)) && !ours.is_empty() {
+            fields.set(name, ours);
+        }
+    }
+}
+
+/// The existing list with one more member.
+fn joined(fields: &Fields, name: &str, member: &str) -> String {
+    let mut list = String::new();
+    for value in fields.all(name) {
+        list.push_str(&String::from_utf8_lossy(value));
+        list.push_str(", ");
+    }
+    list.push_str(member);
+    list
+}
+
+fn via(fields: &mut Fields, received: Version) {
+    let version = if received == Version::Http10 { "1.0" } else { "1.1" };
+    let list = joined(fields, "via", &format!("{version} {PSEUDONYM}"));
+    fields.set("Via", list);
+}
+
+/// How a response goes down to the client.
+#[derive(Debug, Clone, Copy)]
+pub struct Delivery<'a> {
+    /// The framing that the client gets.
+    pub framing: Framing,
+    /// The client's connection ends with this response.
+    pub close: bool,
+    /// The client's version.
+    pub client: Version,
+    /// It is an event stream.
+    pub sse: bool,
+    /// Sent if the upstream gave none of its own.
+    pub request_id: &'a str,
+    /// Now, as RFC 9110 §5.6.7 wants it.
+    pub date: &'a str,
+}
+
+/// Rewrites a final response's fields for the client.
+pub fn to_client(head: &mut ResponseHead, delivery: Delivery<'_>, rules: &Headers) {
+    let length = head.fields.get("content-length").cloned();
+    remove_hop_by_hop(&mut head.fields);
+    via(&mut head.fields, head.version);
+    if !head.fields.contains("date") {
+        // RFC 9110 §6.6.1: a recipient "MUST … append a corresponding Date header field".
+        head.fields.append("Date", delivery.date.to_owned());
+    }
+    if !head.fields.contains("x-request-id") {
+        head.fields.append("X-Request-Id", delivery.request_id.to_owned());
+    }
+    if delivery.sse {
+        let directives = "no-transform";
+        if !head.fields.has_token("cache-control", directives) {
+            let list = joined(&head.fields, "cache-control", directives);
+            head.fields.set("Cache-Control", list);
+        }
+        head.fields.set("X-Accel-Buffering", Bytes::from_static(b"no"));
+    }
+    apply(&mut head.fields, &rules.response_remove, &rules.response_set);
+    write_framing(&mut head.fields, delivery.framing);
+    // To HEAD and in 304 the length is that of the body that is not there (RFC 9110 §8.6).
+    if let (Framing::None, Some(length), false) = (delivery.framing, length, head.status == 204) {
+        head.fields.set("Content-Length", length);
+    }
+    match (delivery.client, delivery.close) {
+        (Version::Http11, true) => head.fields.set("Connection", Bytes::from_static(b"close")),
+        (Version::Http10, false) => {
+            head.fields.set("Connection", Bytes::from_static(b"keep-alive"));
+        }
+        _ => {}
+    }
+}
+
+/// Rewrites an interim (1xx) response for the client.
+pub fn interim_to_client(head: &mut ResponseHead) {
+    remove_hop_by_hop(&mut head.fields);
+}
+
+fn remove_hop_by_hop(fields: &mut Fields) {
+    let listed: Vec<Vec<u8>> = fields
+        .tokens("connection")
+        .map(<[u8]>::to_ascii_lowercase)
+        .filter(|name| !NEVER_LISTED.iter().any(|kept| kept.as_bytes() == name))
+        .collect();
+    fields.retain(|field| {
+        let is = |name: &[u8]| field.name.eq_ignore_ascii_case(name);
+        !HOP_BY_HOP.iter().any(|name| is(name.as_bytes())) && !listed.iter().any(|name| is(name))
+    });
+}
+
+fn apply(fields: &mut Fields, remove: &[String], set: &[(String, String)]) {
+    for name in remove {
+        fields.remove(name);
+    }
+    for (name, value) in set {
+        fields.remove(name);
+        fields.append(name.clone(), value.clone());
+    }
+}
+
+fn write_framing(fields: &mut Fields, framing: Framing) {
+    match framing {
+        Framing::Length(length) => {
+            let mut text = Vec::with_capacity(20);
+            decimal(&mut text, length);
+            fields.set("Content-Length", text);
+        }
+        Framing::Chunked => fields.set("Transfer-Encoding", Bytes::from_static(b"chunked")),
+        Framing::None | Framing::UntilClose => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+use super::*;
+use crate::http1::head::{parse_request, parse_response};
+
+fn request(text: &str) -> RequestHead {
+    parse_request(text.as_bytes()).unwrap().unwrap().0
+}
+
+fn up(text: &str, trusted: &[Network]) -> Fields {
+    let mut head = request(text);
+    let sender = Sender { peer: Some("192.0.2.7:999".parse().unwrap()), trusted, scheme: "http" };
+    let rules = Headers::default();
+    to_upstream(
+        &mut head,
+        Framing::None,
+        sender,
+        "id-1",
+        (&HostHeader::Preserve, &rules, "10.0.0.1:8000"),
+    );
+    head.fields
+}
+
+fn value<'a>(fields: &'a Fields, name: &'static str) -> &'a str {
+    let values: Vec<_> = fields.all(name).collect();
+    assert!(values.len() <= 1, "{name} is there {} times", values.len());
+    values.first().map_or("-", |value| std::str::from_utf8(value).unwrap())
+}
+
+#[test]
+fn hop_by_hop_fields_stay_on_their_hop() {
+    let fields = up(
+        "GET / HTTP/1.1\r\nHost: a\r\nConnection: close, X-Hop, Host\r\nKeep-Alive: 5\r\nX-Hop: 1\r\n\
+         TE: trailers\r\nUpgrade: h2c\r\nX-Stays: 2\r\n\r\n",
+        &[],
+    );
+    for gone in ["connection", "keep-alive", "x-hop", "te", "upgrade"] {
+        assert!(!fields.contains(gone), "{gone} went upstream");
+    }
+    assert_eq!(value(&fields, "host"), "a", "Connection cannot take Host away");
+    assert_eq!(value(&fields, "x-stays"), "2");
+    assert_eq!(value(&fields, "via"), "1.1 longwire");
+}
+
+#[test]
+fn a_stranger_cannot_say_whom_he_forwards_for() {
+    let text = "GET / HTTP/1.0\r\nHost: a:81\r\nX-Forwarded-For: 1.1.1.1\r\n\
+                X-Forwarded-Proto: https\r\nForwarded: for=1.1.1.1\r\nVia: 1.1 front\r\n\r\n";
+    let fields = up(text, &[]);
+    assert_eq!(value(&fields, "x-forwarded-for"), "192.0.2.7");
+    assert_eq!(value(&fields, "x-forwarded-proto"), "http");
+    assert_eq!(value(&fields, "x-forwarded-host"), "a:81");
+    assert_eq!(value(&fields, "forwarded"), "for=192.0.2.7;proto=http;host=\"a:81\"");
+    assert_eq!(value(&fields, "via"), "1.1 front, 1.0 longwire");
+
+    let trusted = [Network { address: "192.0.2.0".parse().unwrap(), prefix: 24 }];
+    let fields = up(text, &trusted);
+    assert_eq!(value(&fields, "x-forwarded-for"), "1.1.1.1, 192.0.2.7");
+    assert_eq!(value(&fields, "x-forwarded-proto"), "https");
+    assert_eq!(value(&fields, "forwarded"), "for=1.1.1.1, for=192.0.2.7;proto=http;host=\"a:81\"");
+}
+
+#[test]
+fn networks_contain_what_their_prefix_says() {
+    for (address, prefix, candidate, expected) in [
+        ("10.0.0.0", 8, "10.255.0.1", true),
+        ("10.0.0.0", 8, "11.0.0.1", false),
+        ("0.0.0.0", 0, "203.0.113.9", true),
+        ("127.0.0.1", 32, "127.0.0.1", true),
+        ("127.0.0.1", 32, "127.0.0.2", false),
+        ("::1", 128, "::1", true),
+        ("2001:db8::", 32, "2001:db8:9::1", true),
+        ("::", 0, "10.0.0.1", false),
+    ] {
+        let network = Network { address: address.parse().unwrap(), prefix };
+        let candidate = candidate.parse().unwrap();
+        assert_eq!(contains(&network, candidate), expected, "{candidate} in {address}/{prefix}");
+    }
+}
+
+#[test]
+fn the_upstream_always_gets_a_host() {
+    let fields = up("GET / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n", &[]);
+    assert_eq!(value(&fields, "host"), "10.0.0.1:8000");
+    assert!(!fields.contains("expect"));
+}
+
+#[test]
+fn rules_and_framing_come_last() {
+    let mut head = request(
+        "POST / HTTP/1.1\r\nHost: a\r\nX-Debug: 1\r\nX-Proxy: theirs\r\nContent-Length: 5\r\n\r\n",
+    );
+    let rules = Headers {
+        request_set: vec![("X-Proxy".into(), "ours".into())],
+        request_remove: vec!["x-debug".into()],
+        ..Headers::default()
+    };
+    let sender = Sender { peer: None, trusted: &[], scheme: "http" };
+    let host = HostHeader::Literal("models.internal".into());
+    to_upstream(&mut head, Framing::Length(5), sender, "id-1", (&host, &rules, "x:1"));
+    assert_eq!(value(&head.fields, "host"), "models.internal");
+    assert_eq!(value(&head.fields, "x-proxy"), "ours");
+    assert_eq!(value(&head.fields, "x-debug"), "-");
+    assert_eq!(value(&head.fields, "content-length"), "5");
+    assert_eq!(value(&head.fields, "x-forwarded-for"), "unknown");
+}
+
+#[test]
+fn request_ids_are_taken_over_only_when_harmless() {
+    let id = |value: &str| {
+        let head = request(&format!("GET / HTTP/1.1\r\nX-Request-Id: {value}\r\n\r\n"));
+        request_id(&head).map(str::to_owned)
+    };
+    assert_eq!(id("abc-1.2_3:4").as_deref(), Some("abc-1.2_3:4"));
+    assert_eq!(id("a b"), None);
+    assert_eq!(id("\"}"), None);
+    assert_eq!(id(&"a".repeat(129)), None);
+    assert_eq!(id(""), None);
+}
+
+fn down(text: &str, framing: Framing, sse: bool, client: Version, close: bool) -> Fields {
+    let mut head = parse_response(text.as_bytes()).unwrap().unwrap().0;
+    let delivery = Delivery { framing, close, client, sse, request_id: "id-1", date: "today" };
+    to_client(&mut head, delivery, &Headers::default());
+    head.fields
+}
+
+#[test]
+fn an_event_stream_tells_the_proxies_in_front() {
+    let text = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: keep-alive\r\n\
+                Cache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let fields = down(text, Framing::Chunked, true, Version::Http11, false);
+    assert_eq!(value(&fields, "cache-control"), "no-cache, no-transform");
+    assert_eq!(value(&fields, "x-accel-buffering"), "no");
+    assert_eq!(value(&fields, "transfer-encoding"), "chunked");
+    assert_eq!(value(&fields, "connection"), "-");
+    assert_eq!((value(&fields, "date"), value(&fields, "x-request-id")), ("today", "id-1"));
+}
+
+#[test]
+fn lengths_of_bodies_that_are_not_there() {
+    let text = "HTTP/1.1 200 OK\r\nContent-Length: 7\r\nDate: then\r\n\r\n";
+    let fields = down(text, Framing::None, false, Version::Http10, false);
+    assert_eq!(value(&fields, "content-length"), "7");
+    assert_eq!(value(&fields, "connection"), "keep-alive");
+    assert_eq!(value(&fields, "date"), "then");
+    let text = "HTTP/1.1 204 No Content\r\nContent-Length: 7\r\n\r\n";
+    let fields = down(text, Framing::None, false, Version::Http11, true);
+    assert_eq!(value(&fields, "content-length"), "-");
+    assert_eq!(value(&fields, "connection"), "close");
+}

@@ -1,0 +1,188 @@
+//! Request and response heads, parsed by `httparse` and checked where that is lenient.
+
+use bytes::Bytes;
+use httparse::{EMPTY_HEADER, Status};
+
+use super::fields::Fields;
+
+/// Field lines in one head. Browsers send about 20, proxies in front add a few.
+pub const MAX_FIELDS: usize = 128;
+
+/// The two versions that HTTP/1 has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.0: no chunks, no 1xx, closes unless asked otherwise.
+    Http10,
+    /// HTTP/1.1
+    Http11,
+}
+
+/// What a client sent up to the empty line.
+#[derive(Debug, Clone)]
+pub struct RequestHead {
+    /// The method, case-sensitive.
+    pub method: Bytes,
+    /// The request target as it was sent: `/path?query`, `http://…`, `*` or `host:port`.
+    pub target: Bytes,
+    /// The client's version.
+    pub version: Version,
+    /// The fields.
+    pub fields: Fields,
+}
+
+/// What an upstream sent up to the empty line.
+#[derive(Debug, Clone)]
+pub struct ResponseHead {
+    /// The upstream's version.
+    pub version: Version,
+    /// 100 to 599.
+    pub status: u16,
+    /// The reason phrase, often empty.
+    pub reason: Bytes,
+    /// The fields.
+    pub fields: Fields,
+}
+
+/// Why a head was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HeadError {
+    /// Not HTTP/1 syntax; says where it went wrong.
+    #[error("malformed head: {0}")]
+    Syntax(httparse::Error),
+    /// RFC 9112 §2.2: a bare LF may be taken for a line end, and that is what request smuggling is
+    /// made of.
+    #[error("malformed head: a line ends without CR")]
+    BareLf,
+    /// A status below 100 or above 599.
+    #[error("malformed head: status {0}")]
+    Status(u16),
+}
+
+/// Parses a request head from the front of `buffer`.
+///
+/// Gives `None` when it is not complete yet (nothing was consumed), else the head and its length in
+/// bytes, empty line included.
+pub fn parse_request(buffer: &[u8]) -> Result<Option<(RequestHead, usize)>, HeadError> {
+    let mut lines = [EMPTY_HEADER; MAX_FIELDS];
+    let mut parsed = httparse::Request::new(&mut lines);
+    let length = match parsed.parse(buffer).map_err(HeadError::Syntax)? {
+        Status::Partial => return Ok(None),
+        Status::Complete(length) => length,
+    };
+    let raw = &buffer[..length];
+    if memchr::memchr_iter(b'\n', raw).any(|at| at == 0 || raw[at - 1] != b'\r') {
+        return Err(HeadError::BareLf);
+    }
+    let shared = Bytes::copy_from_slice(raw);
+    let slice = |part: &[u8]| shared.slice_ref_of(raw, part);
+    let head = RequestHead {
+        method: slice(parsed.method.unwrap_or_default().as_bytes()),
+        target: slice(parsed.path.unwrap_or_default().as_bytes()),
+        version: version(parsed.version),
+        fields: fields(parsed.headers, slice),
+    };
+    Ok(Some((head, length)))
+}
+
+/// Parses a response head from the front of `buffer`; as [`parse_request`].
+///
+/// Bare LF passes here: it is common in home-made servers, and what goes to the client is written
+/// anew anyway.
+pub fn parse_response(buffer: &[u8]) -> Result<Option<(ResponseHead, usize)>, HeadError> {
+    let mut lines = [EMPTY_HEADER; MAX_FIELDS];
+    let mut parsed = httparse::Response::new(&mut lines);
+    let length = match parsed.parse(buffer).map_err(HeadError::Syntax)? {
+        Status::Partial => return Ok(None),
+        Status::Complete(length) => length,
+    };
+    let status = parsed.code.unwrap_or_default();
+    if !(100..=599).contains(&status) {
+        return Err(HeadError::Status(status));
+    }
+    let raw = &buffer[..length];
+    let shared = Bytes::copy_from_slice(raw);
+    let slice = |part: &[u8]| shared.slice_ref_of(raw, part);
+    let head = ResponseHead {
+        version: version(parsed.version),
+        status,
+        reason: slice(parsed.reason.unwrap_or_default().as_bytes()),
+        fields: fields(parsed.headers, slice),
+    };
+    Ok(Some((head, length)))
+}
+
+fn version(minor: Option<u8>) -> Version {
+    if minor == Some(0) { Version::Http10 } else { Version::Http11 }
+}
+
+fn fields(lines: &[httparse::Header<'_>], slice: impl Fn(&[u8]) -> Bytes) -> Fields {
+    // Room for the few that a proxy adds, so that the list is allocated once.
+    let mut fields = Fields::with_capacity(lines.len() + 8);
+    for line in lines {
+        fields.append(slice(line.name.as_bytes()), slice(line.value.trim_ascii()));
+    }
+    fields
+}
+
+/// Turns a part of the parsed text into the same part of its shared copy.
+trait SliceRefOf {
+    fn slice_ref_of(&self, original: &[u8], part: &[u8]) -> Bytes;
+}
+
+impl SliceRefOf for Bytes {
+    fn slice_ref_of(&self, original: &[u8], part: &[u8]) -> Bytes {
+        if part.is_empty() {
+            return Self::new();
+        }
+        let start = part.as_ptr() as usize - original.as_ptr() as usize;
+        self.slice(start..start + part.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REQUEST: &[u8] =
+        b"POST /v1/chat?x=1 HTTP/1.1\r\nHost: a\r\nX-Empty:\r\nX-Two:  b c \r\n\r\nrest";
+
+    #[test]
+    fn a_request_is_taken_apart() {
+        let (head, length) = parse_request(REQUEST).unwrap().unwrap();
+        assert_eq!(length, REQUEST.len() - 4);
+        assert_eq!((&head.method[..], &head.target[..]), (&b"POST"[..], &b"/v1/chat?x=1"[..]));
+        assert_eq!(head.version, Version::Http11);
+        assert_eq!(head.fields.get("x-empty").unwrap(), "");
+        assert_eq!(head.fields.get("x-two").unwrap(), "b c");
+    }
+
+    #[test]
+    fn every_prefix_needs_more() {
+        for cut in 0..REQUEST.len() - 4 {
+            assert!(parse_request(&REQUEST[..cut]).unwrap().is_none(), "cut at {cut}");
+        }
+        let response = b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n";
+        for cut in 0..response.len() {
+            assert!(parse_response(&response[..cut]).unwrap().is_none(), "cut at {cut}");
+        }
+        assert_eq!(parse_response(response).unwrap().unwrap().1, response.len());
+    }
+
+    #[test]
+    fn what_could_smuggle_is_refused() {
+        for bad in [
+            &b"GET / HTTP/1.1\nHost: a\r\n\r\n"[..],
+            b"GET / HTTP/1.1\r\nHost: a\n\r\n",
+            b"GET / HTTP/1.1\r\nHost : a\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: a\0b\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: a\rb\r\n\r\n",
+            b"GET / HTTP/2.0\r\nHost: a\r\n\r\n",
+            b"\x16\x03\x01\x02\x00\x01",
+        ] {
+            assert!(parse_request(bad).is_err(), "{:?}", String::from_utf8_lossy(bad));
+        }
+        assert_eq!(parse_response(b"HTTP/1.1 999 No\r\n\r\n").unwrap_err(), HeadError::Status(999));
+        assert!(parse_response(b"SSH-2.0-OpenSSH_9.6\r\n").is_err());
+    }
+}

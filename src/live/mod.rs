@@ -1,0 +1,5 @@
+//! What is open, and why it ended.
+
+pub mod kind;
+pub mod reason;
+pub mod registry;

@@ -1,0 +1,146 @@
+//! The exchanges that are open: counted, and told to end.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::Context;
+
+use atomic_waker::AtomicWaker;
+use tokio::sync::Notify;
+
+/// Locks in the registry. One would do for hundreds of exchanges a second; more of them keep the
+/// workers out of each other's way at many thousands.
+const SHARDS: usize = 16;
+
+/// All open exchanges of the process.
+#[derive(Default)]
+pub struct Registry {
+    shards: [Mutex<Vec<Weak<Entry>>>; SHARDS],
+    next: AtomicU64,
+    open: AtomicU64,
+    emptied: Notify,
+}
+
+/// One open exchange, as seen from outside of its task.
+#[derive(Default)]
+pub struct Entry {
+    ended: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Entry {
+    /// Whether the exchange was told to end; if not, its task is woken when it is.
+    pub fn poll_ended(&self, cx: &mut Context<'_>) -> bool {
+        self.waker.register(cx.waker());
+        self.ended.load(Ordering::Acquire)
+    }
+
+    fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+}
+
+/// Holds an exchange's place in the registry; gives it back when dropped.
+pub struct Place {
+    entry: Arc<Entry>,
+    registry: Arc<Registry>,
+}
+
+impl Place {
+    /// The exchange's entry.
+    pub fn entry(&self) -> &Entry {
+        &self.entry
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.registry.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.registry.emptied.notify_waiters();
+        }
+    }
+}
+
+impl Registry {
+    /// Enters a new exchange.
+    pub fn enter(self: &Arc<Self>) -> Place {
+        let entry = Arc::new(Entry::default());
+        self.open.fetch_add(1, Ordering::AcqRel);
+        let index = self.next.fetch_add(1, Ordering::Relaxed) as usize;
+        let mut shard = lock(&self.shards[index % SHARDS]);
+        // Places of the dead are reused here rather than looked for when they die: a full vector is
+        // swept before it would grow, so the work is constant per entry on average.
+        if shard.len() == shard.capacity() {
+            shard.retain(|entry| entry.strong_count() > 0);
+        }
+        shard.push(Arc::downgrade(&entry));
+        Place { entry, registry: Arc::clone(self) }
+    }
+
+    /// How many exchanges are open.
+    pub fn open(&self) -> u64 {
+        self.open.load(Ordering::Acquire)
+    }
+
+    /// Tells all that are open now to end.
+    pub fn end_all(&self) {
+        for shard in &self.shards {
+            let entries: Vec<_> = lock(shard).iter().filter_map(Weak::upgrade).collect();
+            for entry in entries {
+                entry.end();
+            }
+        }
+    }
+
+    /// Waits until no exchange is open.
+    pub async fn emptied(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            tokio::pin!(emptied);
+            // Enrolled before the look, so that no notice is lost between the two.
+            emptied.as_mut().enable();
+            if self.open() == 0 {
+                return;
+            }
+            emptied.await;
+        }
+    }
+}
+
+fn lock(shard: &Mutex<Vec<Weak<Entry>>>) -> std::sync::MutexGuard<'_, Vec<Weak<Entry>>> {
+    // A list of weak references cannot be left half-changed by a panic.
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_given_back_and_swept() {
+        let registry = Arc::new(Registry::default());
+        let kept = registry.enter();
+        for _ in 0..10_000 {
+            drop(registry.enter());
+        }
+        assert_eq!(registry.open(), 1);
+        let listed: usize = registry.shards.iter().map(|shard| lock(shard).len()).sum();
+        assert!(listed < 200, "{listed} dead places are kept");
+        registry.end_all();
+        assert!(kept.entry().poll_ended(&mut Context::from_waker(std::task::Waker::noop())));
+    }
+
+    #[tokio::test]
+    async fn emptied_wakes_after_the_last() {
+        let registry = Arc::new(Registry::default());
+        let place = registry.enter();
+        let waiting = tokio::spawn({
+            let registry = Arc::clone(&registry);
+            async move { registry.emptied().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop(place);
+        waiting.await.unwrap();
+    }
+}

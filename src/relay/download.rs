@@ -1,0 +1,273 @@
+//! The response body, from the upstream's framing to the client's, with heartbeats in between.
+
+use crate::http1::body::{BodyDecoder, BodyError, Piece};
+use crate::http1::encode::{self, LAST_CHUNK};
+use crate::http1::framing::Framing;
+use crate::sse::scanner::{BOM, Scanner};
+
+/// What one piece of input was.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Step {
+    /// Body bytes that came from the upstream.
+    pub bytes: u64,
+    /// Events that were completed by them.
+    pub events: u32,
+}
+
+/// How the end of the upstream's connection ends the body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Eof {
+    /// It had ended before.
+    Done,
+    /// This is the only end such a body has.
+    Clean,
+    /// It is missing something.
+    Truncated,
+}
+
+/// Follows one response body.
+#[derive(Debug)]
+pub struct Download {
+    decoder: BodyDecoder,
+    chunked: bool,
+    /// Only for event streams that can be read: not on compressed ones.
+    scanner: Option<Scanner>,
+    /// The heartbeat line with its line end; only where one may be written.
+    heartbeat: Option<Box<[u8]>>,
+    bom: Bom,
+    done: bool,
+}
+
+/// A byte order mark is one only at the very start (WHATWG HTML §9.2.5). Once a heartbeat stands
+/// there, a mark that comes after it would become part of a field name: it has to be left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bom {
+    /// The body's bytes pass as they are.
+    Passes,
+    /// A heartbeat came first; that many bytes of a mark have been held back.
+    Dropping(u8),
+}
+
+impl Download {
+    /// At the start of a body that is read as `from` and goes to the client as `to`.
+    ///
+    /// `scan` is said for event streams in plain text. `heartbeat` is a comment line without a line
+    /// end; it is used only where the body has no length, since the length counts every byte.
+    pub fn new(from: Framing, to: Framing, scan: bool, heartbeat: Option<&str>) -> Self {
+        let decoder = BodyDecoder::new(from);
+        let open_ended = matches!(to, Framing::Chunked | Framing::UntilClose);
+        let line = |text: &str| [text.as_bytes(), b"\n"].concat().into_boxed_slice();
+        Self {
+            done: decoder.is_done(),
+            decoder,
+            chunked: to == Framing::Chunked,
+            scanner: scan.then(Scanner::default),
+            heartbeat: heartbeat.filter(|_| scan && open_ended).map(line),
+            bom: Bom::Passes,
+        }
+    }
+
+    /// Whether the whole body was read and passed on.
+    pub fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// Whether heartbeats belong into this body at all.
+    pub fn has_heartbeats(&self) -> bool {
+        self.heartbeat.is_some()
+    }
+
+    /// Takes what belongs to the body from the front of `input` and appends it to `out`, framed.
+    pub fn push(&mut self, input: &mut &[u8], out: &mut Vec<u8>) -> Result<Step, BodyError> {
+        let mut step = Step::default();
+        while !self.done {
+            match self.decoder.next(input)? {
+                Piece::Data(data) => {
+                    step.bytes += data.len() as u64;
+                    if let Some(scanner) = &mut self.scanner {
+                        step.events += scanner.scan(data);
+                    }
+                    self.pass(data, out);
+                }
+                Piece::More if self.decoder.is_done() => {}
+                Piece::More => break,
+                Piece::End => {
+                    self.done = true;
+                    if self.chunked {
+                        out.extend_from_slice(LAST_CHUNK);
+                    }
+                }
+            }
+        }
+        Ok(step)
+    }
+
+    /// Appends a heartbeat if one may stand here; says whether it did, and its length.
+    pub fn push_heartbeat(&mut self, out: &mut Vec<u8>) -> Option<u64> {
+        let line = self.heartbeat.as_ref()?;
+        let scanner = self.scanner.as_ref()?;
+        if self.done || !scanner.at_boundary() {
+            return None;
+        }
+        if scanner.at_start() {
+            self.bom = Bom::Dropping(0);
+        }
+        frame(self.chunked, line, out);
+        Some(line.len() as u64)
+    }
+
+    /// The upstream closed its connection.
+    pub fn end(&mut self) -> Eof {
+        if self.done {
+            return Eof::Done;
+        }
+        if !self.decoder.ends_at_eof() {
+            return Eof::Truncated;
+        }
+        self.done = true;
+        Eof::Clean
+    }
+
+    /// Appends what ends the body for the client once [`Self::end`] said `Clean`.
+    pub fn finish(&self, out: &mut Vec<u8>) {
+        if self.chunked {
+            out.extend_from_slice(LAST_CHUNK);
+        }
+    }
+
+    fn pass(&mut self, mut data: &[u8], out: &mut Vec<u8>) {
+        while let Bom::Dropping(dropped) = self.bom {
+            let Some((&byte, rest)) = data.split_first() else { return };
+            let at = usize::from(dropped);
+            if byte != BOM[at] {
+                // Not a mark after all: what was held back comes first.
+                frame(self.chunked, &BOM[..at], out);
+                self.bom = Bom::Passes;
+                break;
+            }
+            data = rest;
+            self.bom = if at + 1 < BOM.len() { Bom::Dropping(dropped + 1) } else { Bom::Passes };
+        }
+        frame(self.chunked, data, out);
+    }
+}
+
+fn frame(chunked: bool, data: &[u8], out: &mut Vec<u8>) {
+    if chunked {
+        encode::chunk(out, data);
+    } else {
+        out.extend_from_slice(data);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BEAT: Option<&str> = Some(": keep-alive");
+
+    fn sse() -> Download {
+        Download::new(Framing::UntilClose, Framing::UntilClose, true, BEAT)
+    }
+
+    #[test]
+    fn a_heartbeat_at_every_split_never_lands_inside_an_event() {
+        // Whatever the cut, what a client decodes is the same as without heartbeats.
+        for text in [
+            "\u{feff}data: a\n\nid: 1\ndata: b\ndata: c\n\n: theirs\n\ndata: d\n\n",
+            "data: a\r\n\r\nevent: x\r\ndata: b\r\n\r\n",
+            "data: a\r\rdata: b\r\r",
+        ] {
+            let bytes = text.as_bytes();
+            let plain = decode(bytes);
+            let mut beats = 0;
+            for cut in 0..=bytes.len() {
+                let (mut download, mut out) = (sse(), Vec::new());
+                download.push(&mut &bytes[..cut], &mut out).unwrap();
+                beats += u32::from(download.push_heartbeat(&mut out).is_some());
+                download.push(&mut &bytes[cut..], &mut out).unwrap();
+                assert_eq!(decode(&out), plain, "{text:?} cut at {cut}");
+                let quirky = out.windows(2).any(|pair| pair == b"\n\n" && out.ends_with(pair));
+                assert!(quirky || !out.ends_with(b": keep-alive\n\n"), "a blank line was added");
+            }
+            assert!(beats >= 2, "{text:?}: heartbeats had a place {beats} times");
+        }
+    }
+
+    /// The events by the rules of the standard, written as plainly as possible.
+    fn decode(bytes: &[u8]) -> Vec<(String, String)> {
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        let text = text.replace("\r\n", "\n").replace('\r', "\n");
+        let (mut events, mut name, mut data) = (Vec::new(), String::new(), String::new());
+        for line in text.split_terminator('\n') {
+            let (field, value) = line.split_once(':').unwrap_or((line, ""));
+            match field {
+                "" if line.is_empty() => {
+                    if !data.is_empty() {
+                        events.push((std::mem::take(&mut name), std::mem::take(&mut data)));
+                    }
+                }
+                "data" => data.push_str(&format!("{value}\n")),
+                "event" => value.clone_into(&mut name),
+                _ => {}
+            }
+        }
+        events
+    }
+
+    #[test]
+    fn heartbeats_keep_out_of_bodies_with_a_length_and_of_compressed_ones() {
+        let mut out = Vec::new();
+        for (from, to, scan) in [
+            (Framing::Length(100), Framing::Length(100), true),
+            (Framing::Chunked, Framing::Chunked, false),
+        ] {
+            let mut download = Download::new(from, to, scan, BEAT);
+            assert!(!download.has_heartbeats());
+            assert_eq!(download.push_heartbeat(&mut out), None);
+        }
+        assert!(out.is_empty());
+    }
+
+    #[test]
+    fn half_a_byte_order_mark_comes_back() {
+        let (mut download, mut out) = (sse(), Vec::new());
+        download.push_heartbeat(&mut out).unwrap();
+        download.push(&mut &BOM[..2], &mut out).unwrap();
+        assert_eq!(download.push_heartbeat(&mut out), None, "inside the mark");
+        download.push(&mut &b"x"[..], &mut out).unwrap();
+        assert_eq!(out, b": keep-alive\n\xEF\xBBx");
+    }
+
+    #[test]
+    fn chunks_in_chunks_out() {
+        let mut download = Download::new(Framing::Chunked, Framing::Chunked, true, BEAT);
+        let mut out = Vec::new();
+        let mut input = &b"9\r\ndata: a\n\n\r\n"[..];
+        let step = download.push(&mut input, &mut out).unwrap();
+        assert_eq!(step, Step { bytes: 9, events: 1 });
+        assert_eq!(download.push_heartbeat(&mut out), Some(13));
+        download.push(&mut &b"0\r\n\r\n"[..], &mut out).unwrap();
+        assert!(download.is_done());
+        let expected = "9\r\ndata: a\n\n\r\nd\r\n: keep-alive\n\r\n0\r\n\r\n";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+        assert_eq!(download.push_heartbeat(&mut Vec::new()), None, "after the end");
+    }
+
+    #[test]
+    fn ends() {
+        let mut chunked = Download::new(Framing::Chunked, Framing::Chunked, false, None);
+        chunked.push(&mut &b"5\r\nhel"[..], &mut Vec::new()).unwrap();
+        assert_eq!(chunked.end(), Eof::Truncated);
+        let mut length = Download::new(Framing::Length(3), Framing::Length(3), false, None);
+        length.push(&mut &b"he"[..], &mut Vec::new()).unwrap();
+        assert_eq!(length.end(), Eof::Truncated);
+        let mut close = Download::new(Framing::UntilClose, Framing::Chunked, false, None);
+        let mut out = Vec::new();
+        close.push(&mut &b"he"[..], &mut out).unwrap();
+        assert_eq!(close.end(), Eof::Clean);
+        close.finish(&mut out);
+        assert_eq!(out, b"2\r\nhe\r\n0\r\n\r\n");
+    }
+}

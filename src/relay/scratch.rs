@@ -1,0 +1,28 @@
+//! Buffers that belong to a thread, not to an exchange: a silent stream holds none.
+
+use std::cell::RefCell;
+
+/// Read at most this much at once: several events that came together go out in one write, and one
+/// fast upstream cannot keep a worker from the others.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Space to read into and to encode into.
+pub struct Scratch {
+    /// For one read.
+    pub read: Box<[u8]>,
+    /// For what is to be written; empty between uses.
+    pub out: Vec<u8>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
+        read: vec![0; READ_BYTES].into_boxed_slice(),
+        // Chunk framing needs a little more than what was read.
+        out: Vec::with_capacity(READ_BYTES + READ_BYTES / 4),
+    });
+}
+
+/// Lends this thread's buffers. Must not be called again inside `work`; polls do not nest.
+pub fn with<R>(work: impl FnOnce(&mut Scratch) -> R) -> R {
+    SCRATCH.with_borrow_mut(work)
+}

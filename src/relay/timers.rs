@@ -1,0 +1,174 @@
+//! The clocks of an exchange: what is due, and when to look next.
+
+use std::time::{Duration, Instant};
+
+use crate::config::model::Proxy;
+use crate::live::reason::CloseReason;
+
+/// What the exchange waits for from the upstream, and since when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waiting {
+    /// The request is still being sent: the client or `send` decides.
+    Sending,
+    /// Sent, no head yet.
+    Head(Instant),
+    /// A head, no body byte yet.
+    FirstEvent(Instant),
+    /// Between two bytes.
+    Next(Instant),
+    /// Nothing is read while the client takes nothing, so nothing can be late.
+    Paused,
+}
+
+/// What has to be done now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// Nothing.
+    Nothing,
+    /// A heartbeat, if one may be written.
+    Heartbeat,
+    /// The exchange is over.
+    End(CloseReason),
+}
+
+/// All clocks of one exchange. Durations are those of its route.
+#[derive(Debug)]
+pub struct Timers {
+    began: Instant,
+    waiting: Waiting,
+    /// The last byte written to the client, or the last look at a heartbeat that could not be
+    /// written; none where there are no heartbeats.
+    quiet_since: Option<Instant>,
+    /// Bytes for the client that it has not taken.
+    client_stalled: Option<Instant>,
+    /// Bytes for the upstream that it has not taken.
+    upstream_stalled: Option<Instant>,
+}
+
+impl Timers {
+    /// For an exchange that began then.
+    pub fn new(began: Instant) -> Self {
+        Self {
+            began,
+            waiting: Waiting::Sending,
+            quiet_since: None,
+            client_stalled: None,
+            upstream_stalled: None,
+        }
+    }
+
+    /// The last byte of the request was written to the upstream.
+    pub fn request_sent(&mut self, now: Instant) {
+        if self.waiting == Waiting::Sending {
+            self.waiting = Waiting::Head(now);
+        }
+    }
+
+    /// Whether the request has not been sent yet.
+    pub fn is_sending(&self) -> bool {
+        self.waiting == Waiting::Sending
+    }
+
+    /// The final response head was read.
+    pub fn head_read(&mut self, heartbeats: bool, now: Instant) {
+        self.waiting = Waiting::FirstEvent(now);
+        self.quiet_since = heartbeats.then_some(now);
+    }
+
+    /// Body bytes were read from the upstream; they are written at once.
+    pub fn body_read(&mut self, now: Instant) {
+        self.waiting = Waiting::Next(now);
+        if let Some(since) = &mut self.quiet_since {
+            *since = now;
+        }
+    }
+
+    /// A heartbeat was written, or was due and had no place.
+    pub fn heartbeat_done(&mut self, now: Instant) {
+        self.quiet_since = self.quiet_since.map(|_| now);
+    }
+
+    /// The client takes nothing; called again whenever it took some, but not all.
+    pub fn client_stalls(&mut self, now: Instant) {
+        self.client_stalled = Some(now);
+        if matches!(self.waiting, Waiting::Next(_) | Waiting::FirstEvent(_)) {
+            self.waiting = Waiting::Paused;
+        }
+    }
+
+    /// The client took everything.
+    pub fn client_flows(&mut self, now: Instant) {
+        if self.client_stalled.take().is_some() && self.waiting == Waiting::Paused {
+            self.waiting = Waiting::Next(now);
+        }
+    }
+
+    /// The upstream takes nothing; called again whenever it took some, but not all.
+    pub fn upstream_stalls(&mut self, now: Instant) {
+        self.upstream_stalled = Some(now);
+    }
+
+    /// Whether the upstream owes us a read.
+    pub fn upstream_is_stalled(&self) -> bool {
+        self.upstream_stalled.is_some()
+    }
+
+    /// The upstream took everything.
+    pub fn upstream_flows(&mut self) {
+        self.upstream_stalled = None;
+    }
+
+    /// What is due at `now`.
+    pub fn due(&self, rules: &Proxy, now: Instant) -> Due {
+        let ended = self.ends(rules).find(|(at, _)| *at <= now);
+        if let Some((_, reason)) = ended {
+            return Due::End(reason);
+        }
+        match self.heartbeat_at(rules) {
+            Some(at) if at <= now && self.client_stalled.is_none() => Due::Heartbeat,
+            _ => Due::Nothing,
+        }
+    }
+
+    /// When to call [`Self::due`] next. Bytes that flow in the meantime only move it back.
+    pub fn next(&self, rules: &Proxy) -> Option<Instant> {
+        // A heartbeat is never queued behind a blocked write.
+        let heartbeat = self.heartbeat_at(rules).filter(|_| self.client_stalled.is_none());
+        self.ends(rules).map(|(at, _)| at).chain(heartbeat).min()
+    }
+
+    fn heartbeat_at(&self, rules: &Proxy) -> Option<Instant> {
+        Some(self.quiet_since? + rules.sse.heartbeat?)
+    }
+
+    /// Every deadline that runs, with what it means to miss it.
+    fn ends(&self, rules: &Proxy) -> impl Iterator<Item = (Instant, CloseReason)> {
+        let limits = &rules.timeouts;
+        let waiting = match self.waiting {
+            Waiting::Sending | Waiting::Paused => None,
+            Waiting::Head(since) => at(since, limits.first_byte, CloseReason::FirstByteTimeout),
+            Waiting::FirstEvent(since) => {
+                at(since, limits.first_event, CloseReason::FirstEventTimeout)
+            }
+            Waiting::Next(since) => at(since, limits.idle, CloseReason::IdleTimeout),
+        };
+        let slow = rules.stream.slow_client_timeout;
+        [
+            waiting,
+            at(self.began, limits.max_duration, CloseReason::MaxDuration),
+            self.client_stalled.and_then(|since| at(since, slow, CloseReason::SlowClient)),
+            self.upstream_stalled
+                .and_then(|since| at(since, limits.send, CloseReason::SendTimeout)),
+        ]
+        .into_iter()
+        .flatten()
+    }
+}
+
+fn at(
+    since: Instant,
+    after: Option<Duration>,
+    reason: CloseReason,
+) -> Option<(Instant, CloseReason)> {
+    Some((since + after?, reason))
+}

@@ -1,0 +1,161 @@
+//! Which route takes a request. Pure.
+
+use std::cmp::Reverse;
+
+use crate::config::model::{HostPattern, PathPattern, Route};
+
+/// All routes, most specific first.
+#[derive(Debug)]
+pub struct Router(Vec<Rule>);
+
+/// One host pattern and one path pattern of one route.
+#[derive(Debug)]
+struct Rule {
+    host: Option<HostPattern>,
+    path: PathPattern,
+    methods: Vec<String>,
+    listeners: Vec<String>,
+    /// The route's place in the configuration.
+    route: usize,
+}
+
+/// What a route is chosen by.
+#[derive(Debug, Clone, Copy)]
+pub struct Query<'a> {
+    /// Lower case, without port.
+    pub host: &'a str,
+    /// Without the query.
+    pub path: &'a str,
+    /// As it was sent.
+    pub method: &'a str,
+    /// Name of the listener.
+    pub listener: &'a str,
+}
+
+impl Router {
+    /// Sorts the routes so that the first that matches is the most specific.
+    pub fn new(routes: &[Route]) -> Self {
+        let mut rules = Vec::new();
+        for (index, route) in routes.iter().enumerate() {
+            let any = [None];
+            let named: Vec<_> = route.hosts.iter().cloned().map(Some).collect();
+            let hosts = if named.is_empty() { &any[..] } else { &named };
+            for host in hosts {
+                rules.extend(route.paths.iter().map(|path| Rule {
+                    host: host.clone(),
+                    path: path.clone(),
+                    methods: route.methods.clone(),
+                    listeners: route.listeners.clone(),
+                    route: index,
+                }));
+            }
+        }
+        rules.sort_by_key(Rule::rank);
+        Self(rules)
+    }
+
+    /// The place of the route that takes the request.
+    pub fn find(&self, query: Query<'_>) -> Option<usize> {
+        self.0.iter().find(|rule| rule.matches(query)).map(|rule| rule.route)
+    }
+}
+
+impl Rule {
+    /// Smaller is more specific: by host, then path, then method.
+    fn rank(&self) -> (u8, Reverse<usize>, u8, Reverse<usize>, bool) {
+        let (host, host_length) = match &self.host {
+            Some(HostPattern::Exact(host)) => (0, host.len()),
+            Some(HostPattern::Below(host)) => (1, host.len()),
+            None => (2, 0),
+        };
+        let (path, path_length) = match &self.path {
+            PathPattern::Exact(path) => (0, path.len()),
+            PathPattern::Prefix(path) => (1, path.len()),
+        };
+        (host, Reverse(host_length), path, Reverse(path_length), self.methods.is_empty())
+    }
+
+    fn matches(&self, query: Query<'_>) -> bool {
+        let host = match &self.host {
+            None => true,
+            Some(HostPattern::Exact(host)) => host == query.host,
+            Some(HostPattern::Below(host)) => query
+                .host
+                .strip_suffix(host.as_str())
+                .and_then(|front| front.strip_suffix('.'))
+                .is_some_and(|front| !front.is_empty()),
+        };
+        let path = match &self.path {
+            PathPattern::Exact(path) => path == query.path,
+            PathPattern::Prefix(path) => query.path.starts_with(path.as_str()),
+        };
+        let listed = |list: &[String], name: &str| list.is_empty() || list.iter().any(|n| n == name);
+        host && path && listed(&self.methods, query.method) && listed(&self.listeners, query.listener)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::model::{Respond, Target};
+
+    fn route(hosts: &[&str], paths: &[&str], methods: &[&str], listeners: &[&str]) -> Route {
+        let owned = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
+        Route {
+            name: String::new(),
+            hosts: hosts
+                .iter()
+                .map(|host| match host.strip_prefix("*.") {
+                    Some(below) => HostPattern::Below(below.to_owned()),
+                    None => HostPattern::Exact((*host).to_owned()),
+                })
+                .collect(),
+            paths: paths
+                .iter()
+                .map(|path| match path.strip_prefix('=') {
+                    Some(exact) => PathPattern::Exact(exact.to_owned()),
+                    None => PathPattern::Prefix((*path).to_owned()),
+                })
+                .collect(),
+            methods: owned(methods),
+            listeners: owned(listeners),
+            target: Target::Respond(Respond { status: 200, body: String::new() }),
+        }
+    }
+
+    #[test]
+    fn the_most_specific_wins_whatever_the_order() {
+        let routes = [
+            route(&[], &["/"], &[], &[]),
+            route(&[], &["/v1/"], &[], &[]),
+            route(&[], &["=/v1/models"], &[], &[]),
+            route(&[], &["/v1/"], &["POST"], &[]),
+            route(&["*.example.com"], &["/"], &[], &[]),
+            route(&["chat.example.com"], &["/"], &[], &[]),
+            route(&["*.eu.example.com"], &["/"], &[], &[]),
+            route(&[], &["/inner/"], &[], &["tls"]),
+        ];
+        let router = Router::new(&routes);
+        for (host, path, method, expected) in [
+            ("a", "/", "GET", 0),
+            ("a", "/v1", "GET", 0),
+            ("a", "/v1/chat", "GET", 1),
+            ("a", "/v1/models", "POST", 2),
+            ("a", "/v1/chat", "POST", 3),
+            ("x.example.com", "/v1/models", "GET", 4),
+            ("example.com", "/", "GET", 0),
+            ("chat.example.com", "/", "GET", 5),
+            ("a.eu.example.com", "/", "GET", 6),
+            ("badexample.com", "/", "GET", 0),
+            (".example.com", "/", "GET", 0),
+            ("a", "/inner/", "GET", 0),
+        ] {
+            let query = Query { host, path, method, listener: "web" };
+            assert_eq!(router.find(query), Some(expected), "{host}{path} {method}");
+        }
+        let inner = Query { host: "a", path: "/inner/", method: "GET", listener: "tls" };
+        assert_eq!(router.find(inner), Some(7));
+        let none = Router::new(&routes[1..2]);
+        assert_eq!(none.find(Query { host: "", path: "/", method: "GET", listener: "web" }), None);
+    }
+}

@@ -1,0 +1,3 @@
+//! Server-Sent Events as bytes (WHATWG HTML §9.2, "Server-sent events").
+
+pub mod scanner;

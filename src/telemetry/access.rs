@@ -1,0 +1,104 @@
+//! The access log: a line when a stream opens, a line when an exchange ends.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::meter::Totals;
+use crate::config::model::AccessLog;
+use crate::live::kind::Kind;
+use crate::live::reason::CloseReason;
+
+/// What both lines of an exchange have in common.
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'a> {
+    /// The request id, the same in both lines and in `X-Request-Id`.
+    pub id: &'a str,
+    /// Name of the route.
+    pub route: &'a str,
+    /// The client's address.
+    pub client: Option<SocketAddr>,
+    /// The request's method.
+    pub method: &'a str,
+    /// The path without its query, which may hold secrets.
+    pub path: &'a str,
+    /// The status that the client got.
+    pub status: u16,
+    /// What the exchange carried.
+    pub kind: Kind,
+    /// Name of the upstream, if there was one.
+    pub upstream: &'a str,
+    /// Name of the endpoint, if one was reached.
+    pub endpoint: &'a str,
+    /// Whether its connection had served before.
+    pub reused: bool,
+}
+
+impl AccessLog {
+    /// Writes the line for a stream that has begun.
+    pub fn opened(&self, record: Record<'_>) {
+        if !self.enabled || !self.stream_start || record.kind == Kind::Http {
+            return;
+        }
+        tracing::info!(
+            target: "access",
+            id = record.id,
+            route = record.route,
+            kind = record.kind.label(),
+            method = record.method,
+            path = record.path,
+            status = record.status,
+            client = record.client.map(tracing::field::display),
+            upstream = record.upstream,
+            endpoint = record.endpoint,
+            connection = connection(record),
+            "open"
+        );
+    }
+
+    /// Writes the line for an exchange that has ended.
+    pub fn ended(
+        &self,
+        record: Record<'_>,
+        reason: CloseReason,
+        totals: Totals,
+        duration: Duration,
+    ) {
+        if !self.enabled {
+            return;
+        }
+        tracing::info!(
+            target: "access",
+            id = record.id,
+            route = record.route,
+            kind = record.kind.label(),
+            method = record.method,
+            path = record.path,
+            status = record.status,
+            client = record.client.map(tracing::field::display),
+            upstream = record.upstream,
+            endpoint = record.endpoint,
+            connection = connection(record),
+            reason = reason.row().label,
+            first_byte_seconds = totals.first_byte.map(rounded),
+            events = totals.events,
+            heartbeats = totals.heartbeats,
+            bytes_in = totals.bytes_in,
+            bytes_out = totals.bytes_out,
+            duration_seconds = rounded(duration),
+            "end"
+        );
+    }
+}
+
+fn connection(record: Record<'_>) -> &'static str {
+    match (record.endpoint.is_empty(), record.reused) {
+        (true, _) => "none",
+        (false, true) => "reused",
+        (false, false) => "new",
+    }
+}
+
+/// Seconds with microseconds; more digits are noise.
+fn rounded(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e6
+}

@@ -1,0 +1,232 @@
+//! What is measured of one exchange. Every count that goes up here goes down when it is dropped.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::metrics::{KindMetrics, RouteMetrics};
+use crate::clock;
+use crate::live::kind::Kind;
+use crate::live::reason::CloseReason;
+use crate::relay::download::Step;
+
+/// Sums of one exchange.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Totals {
+    /// Request body bytes.
+    pub bytes_in: u64,
+    /// Response body bytes, heartbeats included: what the client gets.
+    pub bytes_out: u64,
+    /// Events from the upstream.
+    pub events: u64,
+    /// Heartbeats of our own.
+    pub heartbeats: u64,
+    /// Request read to first body byte written.
+    pub first_byte: Option<Duration>,
+}
+
+/// Measures one exchange.
+pub struct Meter {
+    route: Arc<RouteMetrics>,
+    began: Instant,
+    totals: Totals,
+    sent_at: Option<Instant>,
+    first_read_at: Option<Instant>,
+    last_event_at: Option<Instant>,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// No response yet, so the kind is not known.
+    Waiting,
+    Open(Kind),
+    Closed,
+}
+
+impl Meter {
+    /// For an exchange whose request was read then.
+    pub fn new(route: Arc<RouteMetrics>, began: Instant) -> Self {
+        Self {
+            route,
+            began,
+            totals: Totals::default(),
+            sent_at: None,
+            first_read_at: None,
+            last_event_at: None,
+            state: State::Waiting,
+        }
+    }
+
+    /// When the request was read.
+    pub fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// The sums so far.
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// The response has begun.
+    pub fn open(&mut self, kind: Kind) {
+        let handles = self.route.kind(kind);
+        handles.opened.inc();
+        handles.active.inc();
+        handles.bytes_in.inc_by(self.totals.bytes_in);
+        self.state = State::Open(kind);
+    }
+
+    /// Request body bytes went up.
+    pub fn request_bytes(&mut self, count: u64) {
+        self.totals.bytes_in += count;
+        if let Some(handles) = self.handles() {
+            handles.bytes_in.inc_by(count);
+        }
+    }
+
+    /// The whole request was written to the upstream.
+    pub fn request_sent(&mut self, now: Instant) {
+        self.sent_at = Some(now);
+    }
+
+    /// Body bytes came from the upstream.
+    pub fn body_read(&mut self, step: Step, now: Instant) {
+        self.totals.bytes_out += step.bytes;
+        self.totals.events += u64::from(step.events);
+        let State::Open(kind) = self.state else { return };
+        let handles = self.route.kind(kind);
+        handles.bytes_out.inc_by(step.bytes);
+        if self.first_read_at.is_none() {
+            self.first_read_at = Some(now);
+            if let Some(sent_at) = self.sent_at {
+                handles.upstream_first_byte.observe(seconds(now, sent_at));
+            }
+        }
+        if step.events > 0 {
+            handles.events.inc_by(u64::from(step.events));
+            if let Some(last) = self.last_event_at {
+                handles.inter_event.observe(seconds(now, last));
+            }
+            // Those that came in the same read came at the same time.
+            for _ in 1..step.events {
+                handles.inter_event.observe(0.0);
+            }
+            self.last_event_at = Some(now);
+        }
+    }
+
+    /// Bytes that were read at `read_at` have been written to the client.
+    pub fn written(&mut self, read_at: Instant, now: Instant) {
+        let State::Open(kind) = self.state else { return };
+        let handles = self.route.kind(kind);
+        handles.forward_delay.observe(seconds(now, read_at));
+        if self.totals.first_byte.is_none() && self.first_read_at.is_some() {
+            let first_byte = now.saturating_duration_since(self.began);
+            self.totals.first_byte = Some(first_byte);
+            handles.time_to_first_byte.observe(first_byte.as_secs_f64());
+        }
+    }
+
+    /// A write waited that long for the client.
+    pub fn stalled(&self, wait: Duration) {
+        if let Some(handles) = self.handles() {
+            handles.client_stall.observe(wait.as_secs_f64());
+        }
+    }
+
+    /// A heartbeat of that many bytes was written.
+    pub fn heartbeat(&mut self, bytes: u64) {
+        self.totals.heartbeats += 1;
+        self.totals.bytes_out += bytes;
+        if let Some(handles) = self.handles() {
+            handles.heartbeats.inc();
+            handles.bytes_out.inc_by(bytes);
+        }
+    }
+
+    /// The upstream connection was closed because the client left at `gone_at`.
+    pub fn cancelled(&self, gone_at: Instant, now: Instant) {
+        self.route.cancelled.inc();
+        self.route.cancel.observe(seconds(now, gone_at));
+    }
+
+    /// The exchange is over; `status` is what the client got, or 499 if it left before that.
+    /// Gives its kind and how long it took.
+    pub fn close(mut self, reason: CloseReason, status: u16, now: Instant) -> (Kind, Duration) {
+        self.end(reason, status, now)
+    }
+
+    fn end(&mut self, reason: CloseReason, status: u16, now: Instant) -> (Kind, Duration) {
+        if self.state == State::Waiting {
+            self.open(Kind::Http);
+        }
+        let duration = now.saturating_duration_since(self.began);
+        let State::Open(kind) = self.state else { return (Kind::Http, duration) };
+        self.state = State::Closed;
+        let handles = self.route.kind(kind);
+        handles.active.dec();
+        handles.closed(reason).inc();
+        handles.duration.observe(duration.as_secs_f64());
+        if let Some(histogram) = &handles.request_duration {
+            histogram.observe(duration.as_secs_f64());
+        }
+        handles.events_per_stream.observe(self.totals.events as f64);
+        handles.size_in.observe(self.totals.bytes_in as f64);
+        handles.size_out.observe(self.totals.bytes_out as f64);
+        self.route.finished(kind, status);
+        (kind, duration)
+    }
+
+    fn handles(&self) -> Option<&KindMetrics> {
+        match self.state {
+            State::Open(kind) => Some(self.route.kind(kind)),
+            State::Waiting | State::Closed => None,
+        }
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        if self.state != State::Closed {
+            // The task was dropped in the middle: by a panic, or by the runtime's end.
+            self.end(CloseReason::ProxyError, 500, clock::now());
+        }
+    }
+}
+
+fn seconds(later: Instant, earlier: Instant) -> f64 {
+    later.saturating_duration_since(earlier).as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::metrics::Metrics;
+
+    #[test]
+    fn opened_equals_closed_plus_active_however_it_ends() {
+        let metrics = Metrics::new();
+        let route = Arc::new(metrics.route("chat", "models"));
+        let now = clock::now();
+        let mut open = Meter::new(Arc::clone(&route), now);
+        open.open(Kind::Sse);
+        open.body_read(Step { bytes: 9, events: 2 }, now);
+        let page = metrics.render();
+        let labels = r#"{kind="sse",route="chat",upstream="models"}"#;
+        assert!(page.contains(&format!("longwire_streams_active{labels} 1")), "{page}");
+        let out = r#"longwire_bytes_total{direction="out",kind="sse",route="chat"} 9"#;
+        assert!(page.contains(out), "counters move while bytes flow");
+
+        drop(open);
+        Meter::new(route, now).close(CloseReason::UpstreamReset, 502, now);
+        let page = metrics.render();
+        assert!(page.contains(&format!("longwire_streams_active{labels} 0")));
+        for line in [
+            r#"closed_total{kind="sse",reason="proxy_error",route="chat",upstream="models"} 1"#,
+            r#"closed_total{kind="http",reason="upstream_reset",route="chat",upstream="models"} 1"#,
+            r#"requests_total{code="502",kind="http",route="chat"} 1"#,
+        ] {
+            assert!(page.contains(line), "{line}\n{page}");
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! The metrics page: every family, and the handles that the data path uses.
+//!
+//! Label values come from the configuration or from a list in code, never from a request. Handles
+//! are looked up when a snapshot is built, so a byte costs an atomic addition and nothing else.
+
+use std::sync::Arc;
+
+use prometheus::core::Collector;
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+
+use super::buckets;
+use crate::live::kind::Kind;
+use crate::live::reason::CloseReason;
+
+/// The `route` and `upstream` of requests that no route took. Not a name that a config can have.
+pub const NO_ROUTE: &str = "(none)";
+
+/// What can become of a connection attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum ConnectResult {
+    Ok,
+    Refused,
+    Timeout,
+    Dns,
+    Other,
+}
+
+impl ConnectResult {
+    const ALL: [Self; 5] = [Self::Ok, Self::Refused, Self::Timeout, Self::Dns, Self::Other];
+
+    /// The name in the `result` label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Refused => "refused",
+            Self::Timeout => "timeout",
+            Self::Dns => "dns",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// Why an idle connection was not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum PoolClose {
+    IdleTimeout,
+    PeerClosed,
+    Full,
+    Unclean,
+}
+
+impl PoolClose {
+    const ALL: [Self; 4] = [Self::IdleTimeout, Self::PeerClosed, Self::Full, Self::Unclean];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::IdleTimeout => "idle_timeout",
+            Self::PeerClosed => "peer_closed",
+            Self::Full => "full",
+            Self::Unclean => "unclean",
+        }
+    }
+}
+
+macro_rules! families {
+    ($($field:ident: $type:ident = $new:ident($($argument:expr),*);)*) => {
+        /// All families of one process.
+        pub struct Metrics {
+            registry: Registry,
+            $($field: $type,)*
+        }
+
+        impl Metrics {
+            /// Registers every family, and the process's own.
+            pub fn new() -> Self {
+                let registry = Registry::new();
+                $(let $field = register(&registry, $new($($argument),*));)*
+                registry
+                    .register(Box::new(ProcessCollector::for_self()))
+                    .expect("its names do not begin with ours");
+                Self { registry, $($field,)* }
+            }
+        }
+    };
+}
+
+families! {
+    build_info: IntGaugeVec = gauge("build_info", "Version of the running binary.", &["version"]);
+    connections_active: IntGaugeVec = gauge("connections_active",
+        "Client sockets open.", &["listener", "protocol"]);
+    connections_accepted: IntCounterVec = counter("connections_accepted_total",
+        "Client connections accepted.", &["listener"]);
+    requests: IntCounterVec = counter("requests_total",
+        "Finished requests.", &["route", "kind", "code"]);
+    request_duration: HistogramVec = histogram("request_duration_seconds",
+        "Request read to response delivered, for kind http only.",
+        buckets::REQUEST_DURATION, &["route", "kind"]);
+    streams_active: IntGaugeVec = gauge("streams_active",
+        "Responses under way.", &["route", "upstream", "kind"]);
+    streams_opened: IntCounterVec = counter("streams_opened_total",
+        "Responses begun.", &["route", "upstream", "kind"]);
+    streams_closed: IntCounterVec = counter("streams_closed_total",
+        "Responses ended, by close reason.", &["route", "upstream", "kind", "reason"]);
+    time_to_first_byte: HistogramVec = histogram("time_to_first_byte_seconds",
+        "Request read to first body byte written to the client.",
+        buckets::FIRST_BYTE, &["route", "upstream", "kind"]);
+    upstream_first_byte: HistogramVec = histogram("upstream_first_byte_seconds",
+        "Request sent to first upstream body byte.", buckets::FIRST_BYTE, &["upstream", "kind"]);
+    inter_event: HistogramVec = histogram("inter_event_seconds",
+        "Gap between two upstream events.", buckets::INTER_EVENT, &["route", "upstream", "kind"]);
+    forward_delay: HistogramVec = histogram("forward_delay_seconds",
+        "Bytes read to the same bytes written: what the proxy itself adds.",
+        buckets::DELAY, &["route", "kind"]);
+    client_stall: HistogramVec = histogram("client_stall_seconds",
+        "A write's wait for a slow client.", buckets::DELAY, &["route", "kind"]);
+    stream_duration: HistogramVec = histogram("stream_duration_seconds",
+        "Request read to end, one observation a response.",
+        buckets::STREAM_DURATION, &["route", "kind"]);
+    stream_events: HistogramVec = histogram("stream_events",
+        "Events in one response.", buckets::EVENTS, &["route", "kind"]);
+    stream_size: HistogramVec = histogram("stream_size_bytes",
+        "Body bytes in one exchange.", buckets::BYTES, &["route", "kind", "direction"]);
+    bytes: IntCounterVec = counter("bytes_total",
+        "Body bytes, from the client (in) and to it (out).", &["route", "kind", "direction"]);
+    events: IntCounterVec = counter("events_total",
+        "Events.", &["route", "kind", "direction"]);
+    heartbeats: IntCounterVec = counter("heartbeats_sent_total",
+        "Heartbeat comments written into event streams.", &["route", "kind"]);
+    cancelled: IntCounterVec = counter("cancelled_upstream_total",
+        "Upstream requests ended because the client had left.", &["route", "upstream"]);
+    cancel: HistogramVec = histogram("cancel_seconds",
+        "Client found gone to upstream connection closed.",
+        buckets::DELAY, &["route", "upstream"]);
+    upstream_connections: IntGaugeVec = gauge("upstream_connections",
+        "Connections to an endpoint.", &["upstream", "endpoint", "state"]);
+    upstream_connects: IntCounterVec = counter("upstream_connects_total",
+        "Connection attempts.", &["upstream", "endpoint", "result"]);
+    upstream_connect_duration: HistogramVec = histogram("upstream_connect_duration_seconds",
+        "Time to connect.", buckets::CONNECT, &["upstream", "phase"]);
+    upstream_requests: IntCounterVec = counter("upstream_requests_total",
+        "Requests sent, on new and on reused connections.",
+        &["upstream", "endpoint", "connection"]);
+    upstream_pool_closed: IntCounterVec = counter("upstream_pool_closed_total",
+        "Connections that were not kept for reuse.", &["upstream", "reason"]);
+    upstream_retries: IntCounterVec = counter("upstream_retries_total",
+        "Requests that went on to another endpoint.", &["upstream", "cause"]);
+    upstream_endpoint_streams: IntGaugeVec = gauge("upstream_endpoint_streams",
+        "Exchanges open at an endpoint: what least_streams sees.", &["upstream", "endpoint"]);
+    draining: IntGaugeVec = gauge("draining",
+        "1 while the process is ending.", &[]);
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// The page in Prometheus' text format.
+    pub fn render(&self) -> String {
+        // The registry holds only families made here, which encode.
+        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
+    }
+
+    /// Says which version runs.
+    pub fn set_build_info(&self, version: &str) {
+        self.build_info.with_label_values(&[version]).set(1);
+    }
+
+    /// The `draining` gauge.
+    pub fn draining(&self) -> IntGauge {
+        self.draining.with_label_values::<&str>(&[])
+    }
+
+    /// Handles for one listener: accepted connections, and those open now.
+    pub fn listener(&self, listener: &str) -> (IntCounter, IntGauge) {
+        (
+            self.connections_accepted.with_label_values(&[listener]),
+            self.connections_active.with_label_values(&[listener, "http/1.1"]),
+        )
+    }
+
+    /// Handles for one route and its upstream; all label sets exist from here on.
+    pub fn route(&self, route: &str, upstream: &str) -> RouteMetrics {
+        RouteMetrics {
+            kinds: Kind::ALL.map(|kind| self.kind(route, upstream, kind)),
+            requests: self.requests.clone(),
+            route: route.into(),
+            cancelled: self.cancelled.with_label_values(&[route, upstream]),
+            cancel: self.cancel.with_label_values(&[route, upstream]),
+        }
+    }
+
+    fn kind(&self, route: &str, upstream: &str, kind: Kind) -> KindMetrics {
+        let kind = kind.label();
+        let (rk, ruk) = ([route, kind], [route, upstream, kind]);
+        KindMetrics {
+            request_duration: (kind == Kind::Http.label())
+                .then(|| self.request_duration.with_label_values(&rk)),
+            active: self.streams_active.with_label_values(&ruk),
+            opened: self.streams_opened.with_label_values(&ruk),
+            closed: CloseReason::ALL
+                .iter()
+                .map(|reason| reason.row().label)
+                .map(|reason| {
+                    self.streams_closed.with_label_values(&[route, upstream, kind, reason])
+                })
+                .collect(),
+            time_to_first_byte: self.time_to_first_byte.with_label_values(&ruk),
+            upstream_first_byte: self.upstream_first_byte.with_label_values(&[upstream, kind]),
+            inter_event: self.inter_event.with_label_values(&ruk),
+            forward_delay: self.forward_delay.with_label_values(&rk),
+            client_stall: self.client_stall.with_label_values(&rk),
+            duration: self.stream_duration.with_label_values(&rk),
+            events_per_stream: self.stream_events.with_label_values(&rk),
+            size_in: self.stream_size.with_label_values(&[route, kind, "in"]),
+            size_out: self.stream_size.with_label_values(&[route, kind, "out"]),
+            bytes_in: self.bytes.with_label_values(&[route, kind, "in"]),
+            bytes_out: self.bytes.with_label_values(&[route, kind, "out"]),
+            events: self.events.with_label_values(&[route, kind, "out"]),
+            heartbeats: self.heartbeats.with_label_values(&[route, kind]),
+        }
+    }
+
+    /// Handles for one endpoint.
+    pub fn endpoint(&self, upstream: &str, endpoint: &str) -> EndpointMetrics {
+        let state =
+            |state| self.upstream_connections.with_label_values(&[upstream, endpoint, state]);
+        let connection =
+            |kind| self.upstream_requests.with_label_values(&[upstream, endpoint, kind]);
+        EndpointMetrics {
+            idle: state("idle"),
+            active: state("active"),
+            on_new: connection("new"),
+            on_reused: connection("reused"),
+            connects: ConnectResult::ALL.map(|result| {
+                self.upstream_connects.with_label_values(&[upstream, endpoint, result.label()])
+            }),
+            connect_duration: self.upstream_connect_duration.with_label_values(&[upstream, "tcp"]),
+            pool_closed: PoolClose::ALL.map(|reason| {
+                self.upstream_pool_closed.with_label_values(&[upstream, reason.label()])
+            }),
+            retries: self.upstream_retries.with_label_values(&[upstream, "connect_error"]),
+            streams: self.upstream_endpoint_streams.with_label_values(&[upstream, endpoint]),
+        }
+    }
+}
+
+/// Handles for a route.
+pub struct RouteMetrics {
+    kinds: [KindMetrics; 3],
+    requests: IntCounterVec,
+    route: Arc<str>,
+    /// Upstream requests ended because the client left.
+    pub cancelled: IntCounter,
+    /// How long that took.
+    pub cancel: Histogram,
+}
+
+impl RouteMetrics {
+    /// The handles for a kind.
+    pub fn kind(&self, kind: Kind) -> &KindMetrics {
+        &self.kinds[kind as usize]
+    }
+
+    /// Counts a finished request.
+    pub fn finished(&self, kind: Kind, status: u16) {
+        // A look-up per request: the codes are too many to be listed beforehand.
+        let mut digits = [0; 3];
+        let code = three_digits(status, &mut digits);
+        self.requests.with_label_values(&[&*self.route, kind.label(), code]).inc();
+    }
+}
+
+fn three_digits(number: u16, space: &mut [u8; 3]) -> &str {
+    for (place, digit) in space.iter_mut().zip([number / 100, number / 10 % 10, number % 10]) {
+        *place = b'0' + u8::try_from(digit).unwrap_or_default() % 10;
+    }
+    std::str::from_utf8(space).unwrap_or_default()
+}
+
+/// Handles for a route and a kind. Each is named as its family.
+#[expect(missing_docs, reason = "the families' help texts say it")]
+pub struct KindMetrics {
+    pub request_duration: Option<Histogram>,
+    pub active: IntGauge,
+    pub opened: IntCounter,
+    closed: Vec<IntCounter>,
+    pub time_to_first_byte: Histogram,
+    pub upstream_first_byte: Histogram,
+    pub inter_event: Histogram,
+    pub forward_delay: Histogram,
+    pub client_stall: Histogram,
+    pub duration: Histogram,
+    pub events_per_stream: Histogram,
+    pub size_in: Histogram,
+    pub size_out: Histogram,
+    pub bytes_in: IntCounter,
+    pub bytes_out: IntCounter,
+    pub events: IntCounter,
+    pub heartbeats: IntCounter,
+}
+
+impl KindMetrics {
+    /// The counter of one close reason.
+    pub fn closed(&self, reason: CloseReason) -> &IntCounter {
+        &self.closed[reason as usize]
+    }
+}
+
+/// Handles for an endpoint. Each is named as its family or label.
+#[expect(missing_docs, reason = "the families' help texts say it")]
+pub struct EndpointMetrics {
+    pub idle: IntGauge,
+    pub active: IntGauge,
+    pub on_new: IntCounter,
+    pub on_reused: IntCounter,
+    connects: [IntCounter; 5],
+    pub connect_duration: Histogram,
+    pool_closed: [IntCounter; 4],
+    pub retries: IntCounter,
+    pub streams: IntGauge,
+}
+
+impl EndpointMetrics {
+    /// The counter of one result of connecting.
+    pub fn connects(&self, result: ConnectResult) -> &IntCounter {
+        &self.connects[result as usize]
+    }
+
+    /// The counter of one way for an idle connection to end.
+    pub fn pool_closed(&self, reason: PoolClose) -> &IntCounter {
+        &self.pool_closed[reason as usize]
+    }
+}
+
+/// A family is a handle: the registry and we hold the same one.
+fn register<C: Collector + Clone + 'static>(registry: &Registry, family: C) -> C {
+    let registered = registry.register(Box::new(family.clone()));
+    registered.expect("every family is listed once");
+    family
+}
+
+fn counter(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    IntCounterVec::new(opts(name, help), labels).expect("names and labels are valid")
+}
+
+fn gauge(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    IntGaugeVec::new(opts(name, help), labels).expect("names and labels are valid")
+}
+
+fn histogram(name: &str, help: &str, buckets: &[f64], labels: &[&str]) -> HistogramVec {
+    let opts = HistogramOpts::from(opts(name, help)).buckets(buckets.to_vec());
+    HistogramVec::new(opts, labels).expect("names, labels and buckets are valid")
+}
+
+fn opts(name: &str, help: &str) -> Opts {
+    Opts::new(format!("longwire_{name}"), help)
+}

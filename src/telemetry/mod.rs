@@ -1,0 +1,7 @@
+//! What operators see: metrics for Prometheus and log lines.
+
+pub mod access;
+pub mod buckets;
+pub mod log;
+pub mod meter;
+pub mod metrics;

@@ -1,0 +1,81 @@
+//! Groups of endpoints, and the connections to them.
+//!
+//! [`balance`] decides which endpoint is next and is pure; [`connect`] opens connections and keeps
+//! idle ones in pingora's pool; [`tracked`] knows what each of them is doing.
+
+pub mod balance;
+pub mod connect;
+pub mod endpoint;
+pub mod tracked;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use endpoint::{Endpoint, Seat};
+
+use crate::config::model;
+use crate::telemetry::metrics::Metrics;
+
+/// A named group of endpoints.
+pub struct Upstream {
+    name: String,
+    endpoints: Vec<Arc<Endpoint>>,
+    pool: model::Pool,
+    /// Where the next search begins, so that equals take turns.
+    turn: AtomicUsize,
+}
+
+impl Upstream {
+    /// Builds it from its configuration; all its label sets exist from here on.
+    pub fn new(config: &model::Upstream, metrics: &Metrics) -> Self {
+        let endpoint = |endpoint: &model::Endpoint| {
+            Arc::new(Endpoint::new(endpoint, metrics.endpoint(&config.name, &endpoint.name)))
+        };
+        Self {
+            name: config.name.clone(),
+            endpoints: config.endpoints.iter().map(endpoint).collect(),
+            pool: config.pool.clone(),
+            turn: AtomicUsize::new(0),
+        }
+    }
+
+    /// Its name in metrics and logs.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How idle connections are kept.
+    pub fn pool(&self) -> &model::Pool {
+        &self.pool
+    }
+
+    /// Idle connections that it may keep in all.
+    pub fn max_idle(&self) -> usize {
+        self.pool.max_idle.saturating_mul(self.endpoints.len())
+    }
+
+    /// Takes a seat at the endpoint with the fewest open exchanges, leaving out those in `tried`;
+    /// `None` when all were tried.
+    pub fn pick(&self, tried: &mut Tried) -> Option<Seat> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let streams = self.endpoints.iter().map(|endpoint| endpoint.streams());
+        let index = balance::least_streams(streams, turn, |index| tried.contains(index))?;
+        tried.0.push(index);
+        Some(Seat::take(Arc::clone(&self.endpoints[index])))
+    }
+}
+
+/// Endpoints that one exchange has tried.
+#[derive(Debug, Default)]
+pub struct Tried(Vec<usize>);
+
+impl Tried {
+    /// Whether none was tried.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn contains(&self, index: usize) -> bool {
+        self.0.contains(&index)
+    }
+}
