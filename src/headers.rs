@@ -131,7 +131,8 @@ fn forwarded(fields: &mut Fields, host: &Bytes, sender: Sender<'_>) {
         ("X-Forwarded-Proto", Bytes::from_static(sender.scheme.as_bytes())),
         ("X-Forwarded-Host", host.clone()),
     ] {
-        if !(trusted && fields.contains(name)) && !ours.is_empty() {
+        let theirs_stays = trusted && fields.contains(name);
+        if !theirs_stays && !ours.is_empty() {
             fields.set(name, ours);
         }
     }

@@ -1,15 +1,35 @@
-//! Longwire, a reverse proxy for streaming upstreams.
-/// Temporary.
-pub mod config {
-    /// m
-    pub mod model;
-}
+//! Longwire, a reverse proxy for streaming upstreams (Server-Sent Events, model servers), on
+//! Cloudflare's pingora.
+//!
+//! # The map
+//!
+//! A request comes in at [`server`] (sockets, signals), is read by [`proxy`] (the life of a
+//! request), finds its [`route`], gets a connection from [`upstream`], and its bytes are moved by
+//! [`relay`]. What it carries is understood by [`http1`] and [`sse`]; [`headers`] are rewritten on
+//! the way; [`live`] knows what is open and why it ended, [`telemetry`] shows it, [`admin`] serves
+//! it. [`config`] is where all rules come from, [`cli`] where people start, [`demo`] where they
+//! look first.
+//!
+//! # Three rules
+//!
+//! - **Pure core**: scanners, decoders, timers, routing, balance, framing and config building take
+//!   bytes and `now` and give decisions. They have no socket and no clock ([`clock`] is the only
+//!   place that reads it).
+//! - **pingora at the edges**: its types are named where connections are accepted, opened or moved.
+//! - **Guards**: a count that goes up is an object that goes down when it is dropped.
+
+pub mod admin;
+pub mod cli;
 pub mod clock;
+pub mod config;
+pub mod demo;
 pub mod headers;
 pub mod http1;
 pub mod live;
+pub mod proxy;
 pub mod relay;
 pub mod route;
-pub mod upstream;
+pub mod server;
 pub mod sse;
 pub mod telemetry;
+pub mod upstream;

@@ -1,1 +1,7 @@
-fn main() {}
+//! The `longwire` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    longwire::cli::main()
+}

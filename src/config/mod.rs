@@ -5,9 +5,10 @@
 //!                        ${ENV}, spans          checks
 //! ```
 //!
-//! Everything but [`load`] is pure: text and an [`Env`] in, a value or *all* problems out. A value
-//! of the model is complete and checked, so the rest of the program never asks again whether a
-//! setting was given or makes sense. TOML itself is read by the `toml` crate (TOML 1.1).
+//! Everything but [`load()`] is pure, except that the default of `server.workers` asks how many
+//! cores there are: text and an [`Env`] in, a value or *all* problems out. A value of the model is
+//! complete and checked, so the rest of the program never asks again whether a setting was given or
+//! makes sense. TOML itself is read by the `toml` crate (TOML 1.1).
 
 use std::net::SocketAddr;
 

@@ -59,7 +59,7 @@ pub fn decimal(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(number.to_string().as_bytes());
 }
 
-/// The standard reason phrase of a status that this proxy makes itself.
+/// The standard reason phrase of a status that this proxy makes itself; empty for others.
 pub fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",

@@ -203,10 +203,8 @@ mod tests {
         for line in text.split_terminator('\n') {
             let (field, value) = line.split_once(':').unwrap_or((line, ""));
             match field {
-                "" if line.is_empty() => {
-                    if !data.is_empty() {
-                        events.push((std::mem::take(&mut name), std::mem::take(&mut data)));
-                    }
+                "" if line.is_empty() && !data.is_empty() => {
+                    events.push((std::mem::take(&mut name), std::mem::take(&mut data)));
                 }
                 "data" => data.push_str(&format!("{value}\n")),
                 "event" => value.clone_into(&mut name),

@@ -166,6 +166,7 @@ impl<'a> Link<'a> {
             let mut out = std::mem::take(&mut self.to_client);
             self.decode(&inbox, &mut out, now);
             self.to_client = out;
+            self.read_at = Some(now);
         }
         self.arm_earlier();
     }

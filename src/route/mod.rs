@@ -89,8 +89,11 @@ impl Rule {
             PathPattern::Exact(path) => path == query.path,
             PathPattern::Prefix(path) => query.path.starts_with(path.as_str()),
         };
-        let listed = |list: &[String], name: &str| list.is_empty() || list.iter().any(|n| n == name);
-        host && path && listed(&self.methods, query.method) && listed(&self.listeners, query.listener)
+        let listed =
+            |list: &[String], name: &str| list.is_empty() || list.iter().any(|n| n == name);
+        host && path
+            && listed(&self.methods, query.method)
+            && listed(&self.listeners, query.listener)
     }
 }
 

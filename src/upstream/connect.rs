@@ -68,7 +68,7 @@ impl Connector {
                     count(ConnectResult::Ok);
                     let took = clock::now().saturating_duration_since(began);
                     endpoint.metrics().connect_duration.observe(took.as_secs_f64());
-                    let stream = Tracked::new(stream, Arc::clone(endpoint));
+                    let stream = Tracked::count(stream, Arc::clone(endpoint));
                     return Ok(Connection { stream, reused: false, key: peer.reuse_hash() });
                 }
                 Err(result) => failure = count(result),

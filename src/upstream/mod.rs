@@ -44,6 +44,11 @@ impl Upstream {
         &self.name
     }
 
+    /// How many endpoints it has.
+    pub fn size(&self) -> usize {
+        self.endpoints.len()
+    }
+
     /// How idle connections are kept.
     pub fn pool(&self) -> &model::Pool {
         &self.pool
@@ -70,9 +75,9 @@ impl Upstream {
 pub struct Tried(Vec<usize>);
 
 impl Tried {
-    /// Whether none was tried.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// How many.
+    pub fn count(&self) -> usize {
+        self.0.len()
     }
 
     fn contains(&self, index: usize) -> bool {

@@ -40,7 +40,7 @@ enum State {
 
 impl Tracked {
     /// Counts a new connection as active.
-    pub fn new(inner: Stream, endpoint: Arc<Endpoint>) -> Stream {
+    pub fn count(inner: Stream, endpoint: Arc<Endpoint>) -> Stream {
         endpoint.metrics().active.inc();
         Box::new(Self { inner, endpoint, state: State::Active })
     }

@@ -50,7 +50,9 @@ export function serverOptions(options = {}) {
 /** Listens on the loopback interface until stdin ends. */
 export function serve(server, port) {
   server.listen(Number(port), '127.0.0.1', () => console.log(`listening ${server.address().port}`));
-  process.stdin.resume().on('close', () => process.exit(0));
+  // A pipe ends and closes, a file only ends, a socket that was reset only closes.
+  for (const over of ['end', 'close']) process.stdin.on(over, () => process.exit(0));
+  process.stdin.resume();
 }
 
 /** Prints one event of a server. `ms` is the wall clock, which the test can compare. */

@@ -1,0 +1,167 @@
+//! The command line: `run`, `check`, `demo`, `config`.
+
+mod demo;
+mod run;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, Parser, Subcommand};
+
+/// A reverse proxy for streaming upstreams: every event is passed on as it comes.
+#[derive(Debug, Parser)]
+#[command(version, styles = STYLES, arg_required_else_help = true, after_help = "\
+First minute:   longwire demo
+In front of a server:   longwire run --upstream http://127.0.0.1:8000
+With a file:    longwire config example > longwire.toml && longwire run -c longwire.toml
+
+Exit codes: 0 done, 1 failure while running, 2 bad command line, 78 bad configuration.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the proxy, from a file or straight in front of one upstream
+    Run(RunArgs),
+    /// Check a configuration file and say everything that is wrong with it
+    Check {
+        /// The configuration file
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// A model, the proxy and a chat page on this machine, to see what it does
+    Demo(DemoArgs),
+    /// Print configuration
+    Config {
+        #[command(subcommand)]
+        what: ConfigCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Every key with its default and what it is for
+    Example,
+}
+
+/// What `run` takes.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false, id = "source", args = ["config", "upstream"])]
+struct RunArgs {
+    /// The configuration file
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Without a file: where requests go, such as http://127.0.0.1:8000
+    #[arg(short, long, value_name = "URL")]
+    upstream: Option<String>,
+    /// Without a file: where clients connect
+    #[arg(
+        short,
+        long,
+        value_name = "ADDR",
+        default_value = "127.0.0.1:8080",
+        conflicts_with = "config"
+    )]
+    listen: SocketAddr,
+    /// Without a file: where metrics are; "off" for nowhere
+    #[arg(
+        short,
+        long,
+        value_name = "ADDR",
+        default_value = "127.0.0.1:9901",
+        conflicts_with = "config"
+    )]
+    admin: AdminAddress,
+}
+
+/// What `demo` takes.
+#[derive(Debug, Args)]
+struct DemoArgs {
+    /// Where the chat page is
+    #[arg(short, long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Where metrics are
+    #[arg(short, long, value_name = "ADDR", default_value = "127.0.0.1:9901")]
+    admin: SocketAddr,
+    /// Where the model listens
+    #[arg(short, long, value_name = "ADDR", default_value = "127.0.0.1:8000")]
+    model: SocketAddr,
+    /// Print the proxy's configuration and exit
+    #[arg(long)]
+    print_config: bool,
+}
+
+/// An address, or "off".
+#[derive(Debug, Clone, Copy)]
+struct AdminAddress(Option<SocketAddr>);
+
+impl std::str::FromStr for AdminAddress {
+    type Err = std::net::AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "off" { Ok(Self(None)) } else { text.parse().map(|address| Self(Some(address))) }
+    }
+}
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Cyan.on_default().bold())
+    .usage(AnsiColor::Cyan.on_default().bold())
+    .literal(AnsiColor::Green.on_default())
+    .placeholder(AnsiColor::Yellow.on_default());
+
+/// EX_CONFIG of sysexits.h: "Something was found in an unconfigured or misconfigured state".
+const EXIT_CONFIG: u8 = 78;
+
+/// How a command failed.
+enum Failure {
+    /// The configuration is wrong; the text says how.
+    Config(String),
+    /// Anything else.
+    Runtime(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Runtime(error.into())
+    }
+}
+
+/// Parses the command line and runs it.
+pub fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Run(args) => run::run(args),
+        Command::Check { config } => run::check(&config),
+        Command::Demo(args) => demo::run(&args),
+        Command::Config { what: ConfigCommand::Example } => {
+            print(crate::config::example());
+            Ok(())
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Config(text)) => {
+            complain(&text);
+            ExitCode::from(EXIT_CONFIG)
+        }
+        Err(Failure::Runtime(error)) => {
+            complain(&format!("longwire: {error:#}\n"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Writes to standard output; a reader that has left is not an error.
+fn print(text: &str) {
+    use std::io::Write as _;
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Writes to standard error.
+fn complain(text: &str) {
+    use std::io::Write as _;
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}

@@ -1,0 +1,68 @@
+//! `longwire run` and `longwire check`.
+
+use std::io::IsTerminal as _;
+use std::path::Path;
+
+use super::{Failure, RunArgs, print};
+use crate::config::model::{Admin, Config};
+use crate::config::{self, LoadError};
+use crate::server::{descriptors, run};
+use crate::telemetry::log;
+
+pub(super) fn run(args: RunArgs) -> Result<(), Failure> {
+    let config = match (&args.config, &args.upstream) {
+        (Some(path), _) => load(path)?,
+        (None, Some(url)) => {
+            let mut config = config::simple(url, args.listen)
+                .map_err(|error| Failure::Config(format!("longwire: --upstream: {error}\n")))?;
+            config.admin = args.admin.0.map(|bind| Admin { bind, token: None });
+            config
+        }
+        (None, None) => unreachable!("the command line demands one of them"),
+    };
+    log::init(&config.log);
+    serve(config)
+}
+
+/// Serves a configuration until a signal ends it.
+pub(super) fn serve(config: Config) -> Result<(), Failure> {
+    descriptors::raise_limit();
+    let runtime = runtime(&config)?;
+    let served = runtime.block_on(async { run::bind(config)?.serve().await });
+    runtime.shutdown_background();
+    Ok(served?)
+}
+
+/// The threads that do the work.
+pub(super) fn runtime(config: &Config) -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.server.workers)
+        .thread_name("longwire")
+        .enable_all()
+        .build()
+}
+
+pub(super) fn check(path: &Path) -> Result<(), Failure> {
+    let config = load(path)?;
+    print(&format!(
+        "{}: ok: {}, {}, {}\n",
+        path.display(),
+        count(config.listeners.len(), "listener"),
+        count(config.routes.len(), "route"),
+        count(config.upstreams.len(), "upstream"),
+    ));
+    Ok(())
+}
+
+fn load(path: &Path) -> Result<Config, Failure> {
+    config::load(path).map_err(|error| match error {
+        LoadError::Invalid(errors) => {
+            Failure::Config(errors.render(std::io::stderr().is_terminal()))
+        }
+        error @ LoadError::Read { .. } => Failure::Config(format!("longwire: {error}\n")),
+    })
+}
+
+fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}

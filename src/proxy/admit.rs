@@ -1,0 +1,178 @@
+//! What a request must be before anything is done for it (RFC 9112 §3). Pure.
+
+use crate::http1::framing::{self, Framing};
+use crate::http1::head::{RequestHead, Version};
+use crate::proxy::reply::Denial;
+
+/// What was learned from an admitted head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admitted {
+    /// The body's framing.
+    pub framing: Framing,
+    /// Lower case, without port.
+    pub host: String,
+    /// The request target in origin form, query included; or `*`.
+    pub target: String,
+    /// Whether the client wants to use its connection again.
+    pub keep_alive: bool,
+}
+
+impl Admitted {
+    /// The target without its query.
+    pub fn path(&self) -> &str {
+        self.target.split('?').next().unwrap_or_default()
+    }
+}
+
+/// Checks a head; normalizes an absolute target into `Host` and origin form.
+pub fn admit(head: &mut RequestHead) -> Result<Admitted, Denial> {
+    let framing = framing::of_request(head).map_err(Denial::bad_request)?;
+    if head.method.as_ref() == b"CONNECT" {
+        return Err(Denial::new(405, "method_not_allowed", "CONNECT is not for this proxy"));
+    }
+    let target = std::str::from_utf8(&head.target)
+        .map_err(|_| Denial::bad_request("the request target is not UTF-8"))?
+        .to_owned();
+    let (authority, target) = match target.split_once("://") {
+        _ if target.starts_with('/') => (None, target),
+        Some(("http" | "https", rest)) => {
+            // RFC 9112 §3.2.2: "the origin server MUST ignore the received Host header field (if
+            // any) and instead replace it with the host information of the request-target".
+            let end = rest.find(['/', '?']).unwrap_or(rest.len());
+            let slash = if rest[end..].starts_with('/') { "" } else { "/" };
+            (Some(rest[..end].to_owned()), format!("{slash}{}", &rest[end..]))
+        }
+        _ if target == "*" && head.method.as_ref() == b"OPTIONS" => (None, target),
+        _ => return Err(Denial::bad_request("the request target is not a path")),
+    };
+    let host = host(head)?;
+    let host = match authority {
+        None => host,
+        Some(authority) => {
+            let host = host_name(&authority).ok_or_else(|| Denial::bad_request(BAD_HOST))?;
+            head.fields.set("Host", authority);
+            host
+        }
+    };
+    let says = |token| head.fields.has_token("connection", token);
+    let keep_alive = match head.version {
+        Version::Http11 => !says("close"),
+        Version::Http10 => says("keep-alive") && !says("close"),
+    };
+    Ok(Admitted { framing, host, target, keep_alive })
+}
+
+const BAD_HOST: &str = "Host is not a host name or address with an optional port";
+
+fn host(head: &RequestHead) -> Result<String, Denial> {
+    let mut values = head.fields.all("host");
+    match (values.next(), values.next()) {
+        // RFC 9112 §3.2: "A server MUST respond with a 400 (Bad Request) status code to any
+        // HTTP/1.1 request message that lacks a Host header field and to any request message that
+        // contains more than one Host header field line".
+        (None, _) if head.version == Version::Http11 => Err(Denial::bad_request("Host is missing")),
+        (_, Some(_)) => Err(Denial::bad_request("Host is there twice")),
+        (None, None) => Ok(String::new()),
+        (Some(value), None) => std::str::from_utf8(value)
+            .ok()
+            .and_then(host_name)
+            .ok_or_else(|| Denial::bad_request(BAD_HOST)),
+    }
+}
+
+/// The name in `name`, `name:port`, `[v6]` or `[v6]:port`, lower case; an empty one is allowed
+/// (RFC 9112 §3.2 for targets without an authority).
+fn host_name(authority: &str) -> Option<String> {
+    let (name, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (address, port) = rest.split_once(']')?;
+            address.parse::<std::net::Ipv6Addr>().ok()?;
+            (&authority[..address.len() + 2], port)
+        }
+        None => {
+            let end = authority.find(':').unwrap_or(authority.len());
+            let name = &authority[..end];
+            let legal =
+                |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=".contains(&byte);
+            if !name.bytes().all(legal) {
+                return None;
+            }
+            (name, &authority[end..])
+        }
+    };
+    let digits = port.strip_prefix(':').unwrap_or(port);
+    let port_is_legal = (port.is_empty() || port.starts_with(':'))
+        && digits.len() <= 5
+        && digits.bytes().all(|byte| byte.is_ascii_digit());
+    port_is_legal.then(|| name.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http1::head::parse_request;
+
+    fn check(text: &str) -> Result<Admitted, Denial> {
+        admit(&mut parse_request(text.as_bytes()).unwrap().unwrap().0)
+    }
+
+    #[test]
+    fn hosts_and_targets() {
+        for (start, host, expected) in [
+            ("GET /a?b", "Host: A.Example:80", ("a.example", "/a?b")),
+            ("GET /a", "Host: [::1]:80", ("[::1]", "/a")),
+            ("GET /a", "Host:", ("", "/a")),
+            ("GET http://b:81/c?d", "Host: a", ("b", "/c?d")),
+            ("GET http://b?d", "Host: a", ("b", "/?d")),
+            ("GET http://b", "Host: a", ("b", "/")),
+            ("OPTIONS *", "Host: a", ("a", "*")),
+        ] {
+            let found = check(&format!("{start} HTTP/1.1\r\n{host}\r\n\r\n")).unwrap();
+            assert_eq!((found.host.as_str(), found.target.as_str()), expected, "{start} {host}");
+        }
+    }
+
+    #[test]
+    fn an_absolute_target_replaces_host() {
+        let text = "GET http://b:81/ HTTP/1.1\r\nHost: a\r\n\r\n";
+        let mut head = parse_request(text.as_bytes()).unwrap().unwrap().0;
+        admit(&mut head).unwrap();
+        assert_eq!(head.fields.all("host").collect::<Vec<_>>(), ["b:81"]);
+    }
+
+    #[test]
+    fn refusals() {
+        for (text, status) in [
+            ("GET / HTTP/1.1\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a, b\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a@b\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a:b\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: [::1]x\r\n\r\n", 400),
+            ("GET a HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET * HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n", 405),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\n", 400),
+        ] {
+            assert_eq!(check(text).unwrap_err().status, status, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn persistence() {
+        for (version, connection, expected) in [
+            ("1.1", "x", true),
+            ("1.1", "Close", false),
+            ("1.0", "x", false),
+            ("1.0", "keep-alive", true),
+            ("1.0", "keep-alive, close", false),
+        ] {
+            let text =
+                format!("GET / HTTP/{version}\r\nHost: a\r\nConnection: {connection}\r\n\r\n");
+            assert_eq!(check(&text).unwrap().keep_alive, expected, "{version} {connection}");
+        }
+    }
+}

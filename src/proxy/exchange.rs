@@ -1,0 +1,183 @@
+//! One request and its answer, whoever gives it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::admit;
+use super::app::{Context, date};
+use super::forward;
+use super::reply::{Denial, Reply};
+use super::snapshot::Action;
+use crate::clock;
+use crate::headers;
+use crate::http1::framing::Framing;
+use crate::http1::head::{RequestHead, Version};
+use crate::live::kind::Kind;
+use crate::live::reason::CloseReason;
+use crate::relay::client::Client;
+use crate::route::Query;
+use crate::telemetry::access::Record;
+use crate::telemetry::meter::Meter;
+
+/// Longest path kept for the log, in bytes.
+const LOGGED_PATH_MAX_BYTES: usize = 512;
+
+/// How long a client may take to accept an answer of our own; they are short.
+pub const REPLY_LIMIT: Duration = Duration::from_secs(10);
+
+/// What becomes of the client's connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// It stands at the start of the next request.
+    KeepAlive,
+    /// It ends, after a whole response or in the middle of a framed body.
+    Close,
+    /// It ends so that nobody can take that for the end of the body.
+    Abort,
+    /// The client has left.
+    Gone,
+}
+
+/// What is kept of a request while its response is under way: what the log wants.
+pub struct Request {
+    /// Its id in both log lines and in `X-Request-Id`.
+    pub id: String,
+    /// The method.
+    pub method: String,
+    /// The path without its query, cut to a decent length.
+    pub path: String,
+    /// The client's version.
+    pub version: Version,
+    /// The client's connection can be used again.
+    pub keep_alive: bool,
+}
+
+impl Request {
+    /// Answers it with bytes of our own.
+    pub async fn reply(
+        &self,
+        client: &mut Client,
+        status: u16,
+        content_type: &'static str,
+        body: &str,
+        keep_alive: bool,
+    ) -> After {
+        let reply = Reply {
+            status,
+            content_type,
+            body: body.as_bytes(),
+            close: !keep_alive,
+            to_head: self.method == "HEAD",
+            request_id: &self.id,
+            date: &date(),
+        };
+        match client.write_all(&reply.encode(), REPLY_LIMIT).await {
+            Err(_) => After::Gone,
+            Ok(()) if keep_alive => After::KeepAlive,
+            Ok(()) => After::Close,
+        }
+    }
+
+    /// Answers it with an error.
+    pub async fn deny(&self, client: &mut Client, denial: &Denial, keep_alive: bool) -> After {
+        self.reply(client, denial.status, "application/json", &denial.body(), keep_alive).await
+    }
+
+    /// Its line for the log, as far as the request tells.
+    pub fn record(&self, context: Context<'_>, status: u16) -> Record<'_> {
+        Record {
+            id: &self.id,
+            route: "",
+            client: context.peer,
+            method: &self.method,
+            path: &self.path,
+            status,
+            kind: Kind::Http,
+            upstream: "",
+            endpoint: "",
+            reused: false,
+        }
+    }
+}
+
+/// Serves one request.
+pub async fn run(context: Context<'_>, client: &mut Client, mut head: RequestHead) -> After {
+    let began = clock::now();
+    let mut request = Request {
+        id: headers::request_id(&head).map_or_else(|| context.shared.new_id(), str::to_owned),
+        method: String::from_utf8_lossy(&head.method).into_owned(),
+        path: String::new(),
+        version: head.version,
+        keep_alive: false,
+    };
+    let admitted = match admit::admit(&mut head) {
+        Ok(admitted) => admitted,
+        Err(denial) => {
+            // Where the next request would begin is not known.
+            return unrouted(context, client, &request, began, &denial, false).await;
+        }
+    };
+    request.path = logged_path(admitted.path());
+    request.keep_alive = admitted.keep_alive && !context.is_draining();
+    // Without reading the body, the next request cannot be found either.
+    let bodyless = request.keep_alive && admitted.framing == Framing::None;
+    let snapshot = Arc::clone(&context.shared.snapshot);
+    let route = snapshot.route(Query {
+        host: &admitted.host,
+        path: admitted.path(),
+        method: &request.method,
+        listener: context.listener,
+    });
+    let Some(route) = route else {
+        let denial = Denial::new(404, "no_route", "no route takes this host, path and method");
+        return unrouted(context, client, &request, began, &denial, bodyless).await;
+    };
+    let meter = Meter::new(Arc::clone(&route.metrics), began);
+    match &route.action {
+        Action::Respond(answer) => {
+            let text = "text/plain; charset=utf-8";
+            let after = request.reply(client, answer.status, text, &answer.body, bodyless).await;
+            let record = Record { route: &route.name, ..request.record(context, answer.status) };
+            finish(context, record, meter, after);
+            after
+        }
+        Action::Proxy(rules, upstream) => {
+            let forward = forward::Forward { context, request, route, rules, upstream };
+            forward.run(client, head, admitted, meter).await
+        }
+    }
+}
+
+/// Answers a request that no route took.
+async fn unrouted(
+    context: Context<'_>,
+    client: &mut Client,
+    request: &Request,
+    began: Instant,
+    denial: &Denial,
+    keep_alive: bool,
+) -> After {
+    let after = request.deny(client, denial, keep_alive).await;
+    let meter = Meter::new(Arc::clone(&context.shared.snapshot.unrouted), began);
+    finish(context, request.record(context, denial.status), meter, after);
+    after
+}
+
+/// Counts and logs an answer of our own.
+fn finish(context: Context<'_>, record: Record<'_>, meter: Meter, after: After) {
+    let reason = match after {
+        After::Gone => CloseReason::ClientClosed,
+        _ => CloseReason::Completed,
+    };
+    let totals = meter.totals();
+    let (_, duration) = meter.close(reason, record.status, clock::now());
+    context.shared.snapshot.config.log.access.ended(record, reason, totals, duration);
+}
+
+fn logged_path(path: &str) -> String {
+    let mut end = path.len().min(LOGGED_PATH_MAX_BYTES);
+    while !path.is_char_boundary(end) {
+        end -= 1;
+    }
+    path[..end].to_owned()
+}

@@ -1,0 +1,9 @@
+//! The life of a request: what the parts below do together.
+
+pub mod admit;
+pub mod answer;
+pub mod app;
+pub mod exchange;
+pub mod forward;
+pub mod reply;
+pub mod snapshot;

@@ -1,0 +1,171 @@
+//! Answers of our own: the one place from an error or a denial to a status, a body and a reason.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde_json::json;
+
+use crate::http1::encode;
+use crate::http1::fields::Fields;
+use crate::live::reason::CloseReason;
+use crate::relay::drive::End;
+use crate::telemetry::metrics::ConnectResult;
+
+/// The status in logs and metrics when the client left before there was one (nginx's convention).
+pub const CLIENT_LEFT: u16 = 499;
+
+/// A request that is answered with an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denial {
+    /// 400 to 599.
+    pub status: u16,
+    /// A word for programs, as `error.type` in the body.
+    pub kind: &'static str,
+    /// A sentence for people.
+    pub message: String,
+}
+
+impl Denial {
+    /// A denial.
+    pub fn new(status: u16, kind: &'static str, message: impl Into<String>) -> Self {
+        Self { status, kind, message: message.into() }
+    }
+
+    /// 400, with what is wrong.
+    pub fn bad_request(message: impl fmt::Display) -> Self {
+        Self::new(400, "bad_request", message.to_string())
+    }
+
+    /// No endpoint could be connected to; `last` is what happened at the last of them.
+    pub fn unreachable(last: ConnectResult) -> Self {
+        match last {
+            ConnectResult::Timeout => Self::new(
+                504,
+                "connect_timeout",
+                "the upstream did not accept a connection in time",
+            ),
+            ConnectResult::Refused => {
+                Self::new(502, "connect_refused", "the upstream refused the connection")
+            }
+            ConnectResult::Dns => {
+                Self::new(502, "dns_error", "the upstream's name could not be resolved")
+            }
+            ConnectResult::Other | ConnectResult::Ok => {
+                Self::new(502, "connect_error", "the upstream could not be reached")
+            }
+        }
+    }
+
+    /// An exchange ended before the client got a head.
+    pub fn from_end(end: End) -> Self {
+        let kind = end.reason.row().label;
+        let (status, message) = match end.reason {
+            CloseReason::ProtocolError if end.client_to_blame => {
+                (400, "the request body is malformed")
+            }
+            CloseReason::ProtocolError => (502, "the upstream's response is not valid HTTP"),
+            CloseReason::FirstByteTimeout => (504, "the upstream did not answer in time"),
+            CloseReason::SendTimeout => (504, "the upstream did not take the request in time"),
+            CloseReason::MaxDuration => (504, "the exchange took too long"),
+            CloseReason::Drained => (503, "the proxy is shutting down"),
+            CloseReason::ProxyError => (500, "the proxy failed"),
+            _ => (502, "the upstream closed the connection without an answer"),
+        };
+        Self::new(status, kind, message)
+    }
+
+    /// The JSON body: the shape that model SDKs show to their users.
+    pub fn body(&self) -> String {
+        let error = json!({ "message": self.message, "type": self.kind, "code": self.status });
+        format!("{}\n", json!({ "error": error }))
+    }
+}
+
+/// An answer of our own, ready to be encoded.
+#[derive(Debug)]
+pub struct Reply<'a> {
+    /// The status.
+    pub status: u16,
+    /// `Content-Type`.
+    pub content_type: &'static str,
+    /// The body.
+    pub body: &'a [u8],
+    /// Say that the connection ends here.
+    pub close: bool,
+    /// The request was HEAD: send the length, but not the body.
+    pub to_head: bool,
+    /// Sent as `X-Request-Id` if not empty.
+    pub request_id: &'a str,
+    /// Now, as RFC 9110 §5.6.7 wants it.
+    pub date: &'a str,
+}
+
+impl Reply<'_> {
+    /// The bytes to send.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut fields = Fields::with_capacity(6);
+        fields.append("Date", self.date.to_owned());
+        fields.append("Content-Type", self.content_type);
+        // A 204 has no body and, by RFC 9110 §8.6, no length.
+        let has_body = self.status != 204 && self.status != 304;
+        if has_body {
+            fields.append("Content-Length", self.body.len().to_string());
+        }
+        if !self.request_id.is_empty() {
+            fields.append("X-Request-Id", Bytes::copy_from_slice(self.request_id.as_bytes()));
+        }
+        if self.close {
+            fields.append("Connection", "close");
+        }
+        let mut out = Vec::with_capacity(256 + self.body.len());
+        encode::response_head(
+            &mut out,
+            self.status,
+            encode::reason(self.status).as_bytes(),
+            &fields,
+        );
+        if has_body && !self.to_head {
+            out.extend_from_slice(self.body);
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_end_has_an_error_status() {
+        for &reason in CloseReason::ALL {
+            let denial = Denial::from_end(reason.into());
+            assert!((400..=599).contains(&denial.status), "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn a_body_is_json_whatever_the_message() {
+        let denial = Denial::bad_request("a \"quote\" and a \n line");
+        let body: serde_json::Value = serde_json::from_str(&denial.body()).unwrap();
+        assert_eq!(body["error"]["code"], 400);
+        assert_eq!(body["error"]["message"], "a \"quote\" and a \n line");
+    }
+
+    #[test]
+    fn heads_have_the_length_without_the_body() {
+        let reply = Reply {
+            status: 200,
+            content_type: "text/plain",
+            body: b"ok\n",
+            close: true,
+            to_head: true,
+            request_id: "",
+            date: "today",
+        };
+        let text = String::from_utf8(reply.encode()).unwrap();
+        assert!(
+            text.contains("Content-Length: 3\r\n") && text.ends_with("close\r\n\r\n"),
+            "{text}"
+        );
+    }
+}

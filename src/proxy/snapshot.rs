@@ -1,0 +1,83 @@
+//! Everything that is built from one configuration. An exchange keeps the one it began with.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::config::model::{Config, Proxy, Respond, Target};
+use crate::route::{Query, Router};
+use crate::telemetry::metrics::{Metrics, NO_ROUTE, RouteMetrics};
+use crate::upstream::Upstream;
+use crate::upstream::connect::Connector;
+
+/// One configuration, ready for use.
+pub struct Snapshot {
+    /// The configuration.
+    pub config: Config,
+    /// All upstream connections.
+    pub connector: Connector,
+    router: Router,
+    routes: Vec<Route>,
+    /// Counts the requests that no route took.
+    pub unrouted: Arc<RouteMetrics>,
+}
+
+/// One route, ready for use.
+pub struct Route {
+    /// Its name.
+    pub name: Box<str>,
+    /// Its metric handles.
+    pub metrics: Arc<RouteMetrics>,
+    /// What it does.
+    pub action: Action,
+}
+
+/// What a route does.
+pub enum Action {
+    /// Hand the request to an upstream.
+    Proxy(Box<Proxy>, Arc<Upstream>),
+    /// Answer it.
+    Respond(Respond),
+}
+
+impl Snapshot {
+    /// Builds everything; no address is bound and no connection opened.
+    pub fn new(config: Config, metrics: &Metrics) -> Self {
+        let upstreams: HashMap<&str, Arc<Upstream>> = config
+            .upstreams
+            .iter()
+            .map(|upstream| (upstream.name.as_str(), Arc::new(Upstream::new(upstream, metrics))))
+            .collect();
+        let routes = config
+            .routes
+            .iter()
+            .map(|route| {
+                let action = match &route.target {
+                    Target::Proxy(proxy) => Action::Proxy(
+                        proxy.clone(),
+                        Arc::clone(&upstreams[proxy.upstream.as_str()]),
+                    ),
+                    Target::Respond(respond) => Action::Respond(respond.clone()),
+                };
+                let upstream = match &action {
+                    Action::Proxy(_, upstream) => upstream.name(),
+                    Action::Respond(_) => NO_ROUTE,
+                };
+                let metrics = Arc::new(metrics.route(&route.name, upstream));
+                Route { name: route.name.as_str().into(), metrics, action }
+            })
+            .collect();
+        let max_idle = upstreams.values().map(|upstream| upstream.max_idle()).sum();
+        Self {
+            connector: Connector::new(max_idle),
+            router: Router::new(&config.routes),
+            routes,
+            unrouted: Arc::new(metrics.route(NO_ROUTE, NO_ROUTE)),
+            config,
+        }
+    }
+
+    /// The route that takes the request.
+    pub fn route(&self, query: Query<'_>) -> Option<&Route> {
+        self.router.find(query).map(|index| &self.routes[index])
+    }
+}

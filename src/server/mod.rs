@@ -1,0 +1,6 @@
+//! The running process: bind, serve, drain.
+
+pub mod descriptors;
+pub mod listener;
+pub mod run;
+pub mod signal;
