@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::config::model::{Config, Proxy, Respond, Target};
 use crate::route::{Query, Router};
-use crate::telemetry::metrics::{Metrics, NO_ROUTE, RouteMetrics};
+use crate::telemetry::metrics::{Metrics, NONE, RouteMetrics};
 use crate::upstream::Upstream;
 use crate::upstream::connect::Connector;
 
@@ -59,8 +59,8 @@ impl Snapshot {
                     Target::Respond(respond) => Action::Respond(respond.clone()),
                 };
                 let upstream = match &action {
-                    Action::Proxy(_, upstream) => upstream.name(),
-                    Action::Respond(_) => NO_ROUTE,
+                    Action::Proxy(_, upstream) => Some(upstream.name()),
+                    Action::Respond(_) => None,
                 };
                 let metrics = Arc::new(metrics.route(&route.name, upstream));
                 Route { name: route.name.as_str().into(), metrics, action }
@@ -71,7 +71,7 @@ impl Snapshot {
             connector: Connector::new(max_idle),
             router: Router::new(&config.routes),
             routes,
-            unrouted: Arc::new(metrics.route(NO_ROUTE, NO_ROUTE)),
+            unrouted: Arc::new(metrics.route(NONE, None)),
             config,
         }
     }

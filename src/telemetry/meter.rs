@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn opened_equals_closed_plus_active_however_it_ends() {
         let metrics = Metrics::new();
-        let route = Arc::new(metrics.route("chat", "models"));
+        let route = Arc::new(metrics.route("chat", Some("models")));
         let now = clock::now();
         let mut open = Meter::new(Arc::clone(&route), now);
         open.open(Kind::Sse);

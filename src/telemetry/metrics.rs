@@ -16,8 +16,9 @@ use super::buckets;
 use crate::live::kind::Kind;
 use crate::live::reason::CloseReason;
 
-/// The `route` and `upstream` of requests that no route took. Not a name that a config can have.
-pub const NO_ROUTE: &str = "(none)";
+/// The `route` of requests that no route took, and the `upstream` of what is answered here. Not a
+/// name that a configuration can have.
+pub const NONE: &str = "(none)";
 
 /// What can become of a connection attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,10 +188,13 @@ impl Metrics {
         )
     }
 
-    /// Handles for one route and its upstream; all label sets exist from here on.
-    pub fn route(&self, route: &str, upstream: &str) -> RouteMetrics {
+    /// Handles for one route and its upstream; all label sets exist from here on. What is answered
+    /// here, without an upstream, is always of kind `http`.
+    pub fn route(&self, route: &str, upstream: Option<&str>) -> RouteMetrics {
+        let kinds = if upstream.is_some() { &Kind::ALL[..] } else { &[Kind::Http] };
+        let upstream = upstream.unwrap_or(NONE);
         RouteMetrics {
-            kinds: Kind::ALL.map(|kind| self.kind(route, upstream, kind)),
+            kinds: kinds.iter().map(|&kind| self.kind(route, upstream, kind)).collect(),
             requests: self.requests.clone(),
             route: route.into(),
             cancelled: self.cancelled.with_label_values(&[route, upstream]),
@@ -255,7 +259,8 @@ impl Metrics {
 
 /// Handles for a route.
 pub struct RouteMetrics {
-    kinds: [KindMetrics; 3],
+    /// By kind; only the first without an upstream.
+    kinds: Vec<KindMetrics>,
     requests: IntCounterVec,
     route: Arc<str>,
     /// Upstream requests ended because the client left.

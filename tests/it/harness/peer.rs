@@ -1,0 +1,84 @@
+//! Programs that nobody here wrote, started as children.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, ChildStdin, Command};
+
+use super::{soon, until};
+
+/// The folder of the peer programs.
+pub fn peers() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers"))
+}
+
+/// A server of the peer folder: it says `listening PORT`, then events as JSON lines, and ends when
+/// its standard input does.
+pub struct Peer {
+    pub address: SocketAddr,
+    events: Arc<Mutex<Vec<Value>>>,
+    _child: Child,
+    _stdin: ChildStdin,
+}
+
+impl Peer {
+    /// Starts a server, such as `["node", "close-listener/server.mjs"]`.
+    pub async fn serve(command: &[&str]) -> Self {
+        let mut child = Command::new(command[0])
+            .args(&command[1..])
+            .current_dir(peers())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error} (run `make test` once)"));
+        let stdin = child.stdin.take().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
+        let first = soon("the peer's port", stdout.next_line()).await.unwrap().unwrap();
+        let port: u16 = first.strip_prefix("listening ").unwrap().parse().unwrap();
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&events);
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = stdout.next_line().await {
+                sink.lock().unwrap().push(serde_json::from_str(&line).unwrap());
+            }
+        });
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        Self { address, events, _child: child, _stdin: stdin }
+    }
+
+    /// The events of that name so far.
+    pub fn events(&self, name: &str) -> Vec<Value> {
+        let events = self.events.lock().unwrap();
+        events.iter().filter(|event| event["event"] == name).cloned().collect()
+    }
+
+    /// The events of that name, once there are `count`.
+    pub async fn saw(&self, name: &str, count: usize) -> Vec<Value> {
+        until(&format!("{count} events {name:?}"), || async { self.events(name).len() >= count })
+            .await;
+        self.events(name)
+    }
+
+    /// Runs a client program to its end; gives the JSON of its last line. It has a deadline of its
+    /// own.
+    pub async fn run(command: &[&str]) -> Value {
+        let output = Command::new(command[0])
+            .args(&command[1..])
+            .current_dir(peers())
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .unwrap_or_else(|error| panic!("{command:?}: {error} (run `make test` once)"));
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command:?} failed:\n{stdout}\n{stderr}");
+        let last = stdout.lines().last().unwrap_or_default();
+        serde_json::from_str(last).unwrap_or(Value::Null)
+    }
+}

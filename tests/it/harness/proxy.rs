@@ -1,0 +1,220 @@
+//! The real executable, with a configuration of the test's own.
+
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use super::{Client, soon, until};
+
+/// A running proxy; it is killed when dropped.
+pub struct Proxy {
+    child: Child,
+    pub address: SocketAddr,
+    pub admin: SocketAddr,
+    log: Arc<Mutex<Vec<Value>>>,
+    _config: tempfile::NamedTempFile,
+}
+
+/// What a proxy is to be like.
+pub struct ProxyBuilder {
+    server: String,
+    listener: String,
+    upstream: String,
+    route: String,
+    rest: String,
+}
+
+impl Proxy {
+    /// A proxy whose route `all` goes to the upstream `up` with that one endpoint.
+    pub fn to(endpoint: SocketAddr) -> ProxyBuilder {
+        Self::to_all(&[endpoint])
+    }
+
+    /// The same with several endpoints.
+    pub fn to_all(endpoints: &[SocketAddr]) -> ProxyBuilder {
+        let endpoints: Vec<_> = endpoints.iter().map(|e| format!("\"http://{e}\"")).collect();
+        ProxyBuilder {
+            server: "workers = 2".into(),
+            listener: String::new(),
+            upstream: format!("endpoints = [{}]", endpoints.join(", ")),
+            route: String::new(),
+            rest: String::new(),
+        }
+    }
+
+    /// A new client connection.
+    pub async fn client(&self) -> Client {
+        Client::connect(self.address).await
+    }
+
+    /// `http://…` of the listener.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: &str) {
+        let kill = std::process::Command::new("kill")
+            .args([&format!("-{signal}"), &self.pid().to_string()])
+            .status();
+        assert!(kill.unwrap().success());
+    }
+
+    /// The exit code, once it has ended by itself.
+    pub async fn exit_code(&mut self) -> Option<i32> {
+        soon("the proxy's exit", self.child.wait()).await.unwrap().code()
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// The log lines with that message ("open", "end", …) so far.
+    pub fn log(&self, message: &str) -> Vec<Value> {
+        let log = self.log.lock().unwrap();
+        log.iter().filter(|line| line["message"] == message).cloned().collect()
+    }
+
+    /// The log lines with that message, once there are `count`.
+    pub async fn logged(&self, message: &str, count: usize) -> Vec<Value> {
+        until(&format!("{count} lines {message:?} are logged"), || async {
+            self.log(message).len() >= count
+        })
+        .await;
+        self.log(message)
+    }
+
+    /// The reason of the only exchange that has ended so far.
+    pub async fn reason(&self) -> String {
+        let ends = self.logged("end", 1).await;
+        assert_eq!(ends.len(), 1, "{ends:?}");
+        ends[0]["reason"].as_str().unwrap().to_owned()
+    }
+
+    /// A page of the admin address: status and body.
+    pub async fn admin(&self, path: &str) -> (u16, String) {
+        let mut client = Client::connect(self.admin).await;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        client.send(request.as_bytes()).await;
+        let response = client.response().await;
+        (response.status, String::from_utf8(response.body).unwrap())
+    }
+
+    /// The value of the one sample whose name and labels contain all of `parts`; 0 if there is none.
+    pub async fn metric(&self, parts: &[&str]) -> f64 {
+        let (_, page) = self.admin("/metrics").await;
+        let is_one = |line: &&str| !line.starts_with('#') && parts.iter().all(|p| line.contains(p));
+        let found: Vec<_> = page.lines().filter(is_one).collect();
+        assert!(found.len() <= 1, "{parts:?} fits several samples: {found:?}");
+        found.first().map_or(0.0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+    }
+
+    /// Waits for a sample to have a value.
+    pub async fn metric_becomes(&self, parts: &[&str], value: f64) {
+        until(&format!("{parts:?} is {value}"), || async { self.metric(parts).await == value })
+            .await;
+    }
+
+    /// Resident memory in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// CPU time used so far, in clock ticks (1/100 s).
+    pub fn cpu_ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        let fields: Vec<_> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    }
+}
+
+impl ProxyBuilder {
+    /// Lines for `[server]`.
+    pub fn server(mut self, lines: &str) -> Self {
+        self.server = lines.into();
+        self
+    }
+
+    /// Lines for `[listeners.web]`.
+    pub fn listener(mut self, lines: &str) -> Self {
+        self.listener = lines.into();
+        self
+    }
+
+    /// More lines for `[upstreams.up]`.
+    pub fn upstream(mut self, lines: &str) -> Self {
+        self.upstream = format!("{}\n{lines}", self.upstream);
+        self
+    }
+
+    /// Lines for `[routes.all]`.
+    pub fn route(mut self, lines: &str) -> Self {
+        self.route = lines.into();
+        self
+    }
+
+    /// More tables.
+    pub fn tables(mut self, text: &str) -> Self {
+        self.rest = text.into();
+        self
+    }
+
+    /// Starts it and waits until it listens.
+    pub async fn start(self) -> Proxy {
+        let Self { server, listener, upstream, route, rest } = self;
+        let text = format!(
+            "[server]\n{server}\n[listeners.web]\nbind = [\"127.0.0.1:0\"]\n{listener}\n\
+             [upstreams.up]\n{upstream}\n[routes.all]\nupstream = \"up\"\n{route}\n\
+             [admin]\nbind = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n{rest}\n"
+        );
+        let config = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+        std::fs::write(config.path(), &text).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_longwire"))
+            .args(["run", "-c"])
+            .arg(config.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut stderr = child.stderr.take().unwrap();
+        let log = Arc::new(Mutex::new(Vec::<Value>::new()));
+        let lines = Arc::clone(&log);
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = stdout.next_line().await {
+                let line = serde_json::from_str(&line).unwrap_or_else(|_| Value::String(line));
+                lines.lock().unwrap().push(line);
+            }
+        });
+        let errors = tokio::spawn(async move {
+            let mut text = String::new();
+            let _ = stderr.read_to_string(&mut text).await;
+            text
+        });
+        let find = |message: &str| -> Option<SocketAddr> {
+            let log = log.lock().unwrap();
+            let line = log.iter().find(|line| line["message"] == message)?;
+            line["address"].as_str()?.parse().ok()
+        };
+        let listens = until("the proxy listens", || async {
+            find("admin").is_some() || errors.is_finished()
+        });
+        listens.await;
+        let (Some(address), Some(admin)) = (find("listening"), find("admin")) else {
+            panic!("the proxy did not start:\n{}\n{text}", errors.await.unwrap());
+        };
+        Proxy { child, address, admin, log, _config: config }
+    }
+}

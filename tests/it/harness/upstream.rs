@@ -1,0 +1,185 @@
+//! A scripted upstream: it writes bytes and chooses the cuts.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use super::client::find;
+use super::soon;
+
+/// A listening upstream. A panic in its script fails the test when it is dropped.
+pub struct Upstream {
+    pub address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    accepting: JoinHandle<()>,
+    panics: Arc<std::sync::Mutex<Vec<String>>>,
+}
+
+/// One connection to an upstream.
+pub struct Conversation {
+    pub stream: TcpStream,
+    pub inbox: Vec<u8>,
+    /// Which connection it is, from 0.
+    pub number: usize,
+}
+
+impl Upstream {
+    /// Runs `script` for each connection.
+    pub async fn serve<S, F>(script: S) -> Self
+    where
+        S: Fn(Conversation) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let panics = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let (counter, reports) = (Arc::clone(&connections), Arc::clone(&panics));
+        let accepting = tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                stream.set_nodelay(true).unwrap();
+                let number = counter.fetch_add(1, Ordering::SeqCst);
+                let script = script(Conversation { stream, inbox: Vec::new(), number });
+                let reports = Arc::clone(&reports);
+                tokio::spawn(async move {
+                    if let Err(error) = tokio::spawn(script).await
+                        && error.is_panic()
+                    {
+                        reports.lock().unwrap().push(format!("connection {number}"));
+                    }
+                });
+            }
+        });
+        Self { address, connections, accepting, panics }
+    }
+
+    /// An upstream that answers every request with `response` and keeps its connections.
+    pub async fn answering(response: &'static str) -> Self {
+        Self::serve(move |mut conversation| async move {
+            while conversation.try_request().await.is_some() {
+                conversation.write(response).await;
+            }
+        })
+        .await
+    }
+
+    /// An event stream that goes on as `script` says, after its head (chunked, no chunk yet).
+    pub async fn sse<S, F>(script: S) -> Self
+    where
+        S: Fn(Conversation) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let script = Arc::new(script);
+        Self::serve(move |mut conversation| {
+            let script = Arc::clone(&script);
+            async move {
+                conversation.request().await;
+                conversation.write(SSE_HEAD).await;
+                script(conversation).await;
+            }
+        })
+        .await
+    }
+
+    /// How many connections it has accepted.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+/// The head of a chunked event stream.
+pub const SSE_HEAD: &str =
+    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        let panics = self.panics.lock().unwrap();
+        if !panics.is_empty() && !std::thread::panicking() {
+            panic!("the upstream's script failed in {panics:?}");
+        }
+    }
+}
+
+impl Conversation {
+    /// The next request's head and body (by length or chunked), as text.
+    pub async fn request(&mut self) -> String {
+        soon("a request", self.try_request()).await.expect("a request, not the end")
+    }
+
+    /// The same, or `None` when the connection ends.
+    pub async fn try_request(&mut self) -> Option<String> {
+        let head = loop {
+            if let Some(at) = find(&self.inbox, b"\r\n\r\n") {
+                let head: Vec<u8> = self.inbox.drain(..at + 4).collect();
+                break String::from_utf8(head).unwrap();
+            }
+            if !self.more().await {
+                return None;
+            }
+        };
+        let lower = head.to_ascii_lowercase();
+        let mut body = Vec::new();
+        if let Some((_, rest)) = lower.split_once("content-length: ") {
+            let length: usize = rest.lines().next().unwrap().parse().unwrap();
+            while self.inbox.len() < length && self.more().await {}
+            body = self.inbox.drain(..length.min(self.inbox.len())).collect();
+        } else if lower.contains("transfer-encoding: chunked") {
+            loop {
+                if let Some(at) = find(&self.inbox, b"0\r\n\r\n") {
+                    body = self.inbox.drain(..at + 5).collect();
+                    break;
+                }
+                if !self.more().await {
+                    break;
+                }
+            }
+        }
+        Some(head + &String::from_utf8_lossy(&body))
+    }
+
+    async fn more(&mut self) -> bool {
+        let mut space = vec![0; 64 * 1024];
+        let count = self.stream.read(&mut space).await.unwrap_or(0);
+        self.inbox.extend_from_slice(&space[..count]);
+        count > 0
+    }
+
+    pub async fn write(&mut self, bytes: impl AsRef<[u8]>) {
+        soon("the upstream's write", self.stream.write_all(bytes.as_ref())).await.unwrap();
+    }
+
+    /// One chunk.
+    pub async fn chunk(&mut self, data: impl AsRef<[u8]>) {
+        let data = data.as_ref();
+        let head = format!("{:x}\r\n", data.len());
+        self.write([head.as_bytes(), data, b"\r\n"].concat()).await;
+    }
+
+    /// The end of a chunked body.
+    pub async fn last_chunk(&mut self) {
+        self.write("0\r\n\r\n").await;
+    }
+
+    /// Waits until the proxy has closed the connection.
+    pub async fn closed(&mut self) {
+        soon("the proxy to close the upstream connection", async { while self.more().await {} })
+            .await;
+    }
+
+    /// Holds the connection open, saying nothing.
+    pub async fn hold(&mut self) {
+        while self.more().await {}
+    }
+
+    /// Ends it with a reset.
+    pub fn reset(self) {
+        self.stream.set_zero_linger().unwrap();
+    }
+}
