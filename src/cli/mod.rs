@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 
 /// A reverse proxy for streaming upstreams: every event is passed on as it comes.
 #[derive(Debug, Parser)]
@@ -50,7 +50,7 @@ enum ConfigCommand {
 
 /// What `run` takes.
 #[derive(Debug, Args)]
-#[group(required = true, multiple = false, id = "source", args = ["config", "upstream"])]
+#[command(group(ArgGroup::new("source").required(true).args(["config", "upstream"])))]
 struct RunArgs {
     /// The configuration file
     #[arg(short, long, value_name = "FILE")]

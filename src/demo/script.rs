@@ -57,12 +57,12 @@ fn duration(text: &str) -> Option<Duration> {
 }
 
 /// The model's whole mind; longer answers begin again.
-const TEXT: &str = "A model speaks one token at a time, and whoever stands between it and you must \
-let each one pass. Most proxies were made for pages: they collect, they count, they wait until there \
-is enough to send. I would rather be heard as I think. While I am silent, longwire writes a small \
-comment now and then, so that nobody on the way believes the line is dead. If you leave, I am told at \
-once and stop. If I break in the middle of a sentence, you will see that it is broken. And when you \
-ask again, the connection from before is still there. ";
+const TEXT: &str = "A model speaks one token at a time, and whoever stands between it and you must let each one \
+pass. Most proxies were made for pages: they collect, they count, they wait until there is \
+enough to send. I would rather be heard as I think. While I am silent, longwire writes a small \
+comment now and then, so that nobody on the way believes the line is dead. If you leave, I am \
+told at once and stop. If I break in the middle of a sentence, you will see that it is broken. \
+And when you ask again, the connection from before is still there. ";
 
 /// The tokens of an answer of that length; together they are its text.
 pub fn tokens(count: usize) -> impl Iterator<Item = &'static str> {

@@ -38,7 +38,7 @@ pub struct BodyDecoder {
 
 /// ```text
 /// Size -> (Extension ->) SizeLf -> Data -> DataCr -> DataLf -> Size …
-///                        SizeLf -> Trailer (size 0) -> TrailerLine … -> TrailerLf -> EndLf -> Done
+///                        SizeLf (0) -> Trailer -> TrailerLine … -> TrailerLf -> EndLf -> Done
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -144,8 +144,8 @@ impl BodyDecoder {
             (State::Trailer, b'\r') => State::EndLf,
             (State::TrailerLine, b'\r') => State::TrailerLf,
             (State::Trailer | State::TrailerLine, b'\n') => return Err(BodyError::Chunk),
-            // Trailers are read and dropped, as RFC 9110 §6.5.1 allows: merging them into a head
-            // that has been sent is not possible, and `Host` or `Content-Length` there is an attack.
+            // Trailers are read and dropped, as RFC 9110 §6.5.1 allows: they cannot be merged into
+            // a head that has been sent, and `Host` or `Content-Length` there is an attack.
             (State::Trailer | State::TrailerLine, _) => {
                 self.count_overhead()?;
                 State::TrailerLine

@@ -104,8 +104,9 @@ impl App {
     ) -> Result<Option<RequestHead>, Denial> {
         if client.inbox.is_empty() {
             let mut shutdown = shutdown.clone();
+            let idle = self.listener.keepalive_timeout;
             let first = tokio::select! {
-                first = tokio::time::timeout(self.listener.keepalive_timeout, client.read_more()) => first,
+                first = tokio::time::timeout(idle, client.read_more()) => first,
                 _ = shutdown.wait_for(|&ends| ends) => return Ok(None),
             };
             if !matches!(first, Ok(Ok(()))) {

@@ -172,3 +172,6 @@ fn at(
 ) -> Option<(Instant, CloseReason)> {
     Some((since + after?, reason))
 }
+
+#[cfg(test)]
+mod tests;

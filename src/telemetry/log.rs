@@ -8,8 +8,8 @@ use crate::config::model::{Level, Log, LogFormat};
 
 /// Begins to log to standard output. Only the first call of a process has an effect.
 ///
-/// pingora's own lines come through too, at warnings and above: it reports at `info` what the access
-/// log says better.
+/// pingora's own lines come through too, at warnings and above: what it reports at `info` is said
+/// better by the access log.
 pub fn init(log: &Log) {
     let level = match log.level {
         Level::Error => "error",

@@ -146,8 +146,7 @@ impl Meter {
 
     /// The upstream connection was closed because the client left at `gone_at`.
     pub fn cancelled(&self, gone_at: Instant, now: Instant) {
-        self.route.cancelled.inc();
-        self.route.cancel.observe(seconds(now, gone_at));
+        self.route.cancelled(seconds(now, gone_at));
     }
 
     /// The exchange is over; `status` is what the client got, or 499 if it left before that.

@@ -192,13 +192,16 @@ impl Metrics {
     /// here, without an upstream, is always of kind `http`.
     pub fn route(&self, route: &str, upstream: Option<&str>) -> RouteMetrics {
         let kinds = if upstream.is_some() { &Kind::ALL[..] } else { &[Kind::Http] };
+        let cancelled = upstream.map(|upstream| {
+            let labels = [route, upstream];
+            (self.cancelled.with_label_values(&labels), self.cancel.with_label_values(&labels))
+        });
         let upstream = upstream.unwrap_or(NONE);
         RouteMetrics {
             kinds: kinds.iter().map(|&kind| self.kind(route, upstream, kind)).collect(),
             requests: self.requests.clone(),
             route: route.into(),
-            cancelled: self.cancelled.with_label_values(&[route, upstream]),
-            cancel: self.cancel.with_label_values(&[route, upstream]),
+            cancelled,
         }
     }
 
@@ -263,16 +266,21 @@ pub struct RouteMetrics {
     kinds: Vec<KindMetrics>,
     requests: IntCounterVec,
     route: Arc<str>,
-    /// Upstream requests ended because the client left.
-    pub cancelled: IntCounter,
-    /// How long that took.
-    pub cancel: Histogram,
+    cancelled: Option<(IntCounter, Histogram)>,
 }
 
 impl RouteMetrics {
     /// The handles for a kind.
     pub fn kind(&self, kind: Kind) -> &KindMetrics {
         &self.kinds[kind as usize]
+    }
+
+    /// An upstream request was ended because the client had left; that took `seconds`.
+    pub fn cancelled(&self, seconds: f64) {
+        if let Some((count, duration)) = &self.cancelled {
+            count.inc();
+            duration.observe(seconds);
+        }
     }
 
     /// Counts a finished request.

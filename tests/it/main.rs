@@ -4,8 +4,39 @@
 //! client. Nothing sleeps for luck: everything waits for a condition, with a deadline.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests say what went wrong by failing")]
+#![allow(unreachable_pub, reason = "nothing is reachable in a test binary")]
+#![allow(clippy::disallowed_methods, reason = "tests measure with the clock on the wall")]
+#![allow(clippy::print_stdout, reason = "shown when a test fails: which case it was")]
 
 mod harness;
 
+/// What is let in, what is refused, and which route takes it.
+mod admission;
+/// Bodies up and down: every framing, every cut, both ways at once.
+mod bodies;
+/// The command line: exit codes, messages, `run` without a file.
+mod cli;
+/// `longwire demo`: its page in a browser, its model under SDKs.
+mod demo;
+/// SIGTERM: what runs on, what ends, and when.
+mod drain;
+/// Every event when it is read, byte for byte.
+mod events;
+/// Upstreams that fail: what the client sees, and the one reason for it.
+mod failure;
+/// What becomes of header fields and targets, on the way up and on the way down.
+mod forwarding;
 /// Heartbeats: when, where, and where not.
 mod heartbeat;
+/// Clients that leave, and how soon the upstream knows.
+mod leave;
+/// Programs that nobody here wrote: a browser, curl, Node, Python, nginx, promtool.
+mod peers;
+/// Upstream connections: which are used again, which are not, and how they are counted.
+mod reuse;
+/// Clients that do not read.
+mod slow;
+/// The shape of the source: layers, edges, sizes.
+mod tidy;
+/// Each deadline, and the reason that it ends with.
+mod timeouts;

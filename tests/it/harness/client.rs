@@ -34,6 +34,15 @@ impl Response {
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
+
+    /// Type and code of the error that a JSON body of the proxy's own tells.
+    pub fn error(&self) -> (String, u64) {
+        let body: serde_json::Value = serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)));
+        let error = &body["error"];
+        assert!(error["message"].as_str().is_some_and(|text| !text.is_empty()), "{body}");
+        (error["type"].as_str().unwrap().to_owned(), error["code"].as_u64().unwrap())
+    }
 }
 
 fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {

@@ -8,8 +8,10 @@ mod upstream;
 use std::future::Future;
 use std::time::Duration;
 
+use tokio::net::TcpStream;
+
 pub use client::{Client, Response};
-pub use peer::{Peer, peers};
+pub use peer::Peer;
 pub use proxy::{Proxy, ProxyBuilder};
 pub use upstream::{Conversation, Upstream};
 
@@ -47,4 +49,23 @@ where
             panic!("{place}: waited {SOON:?} in vain until {what}");
         }
     }
+}
+
+/// Waits until the other end of a connection on this machine has read all that was written to it,
+/// so that the next bytes come in a read of their own.
+pub async fn taken(stream: &TcpStream) {
+    let (ours, theirs) = (stream.local_addr().unwrap().port(), stream.peer_addr().unwrap().port());
+    let ends = format!(":{theirs:04X} 0100007F:{ours:04X} ");
+    let unread = async {
+        loop {
+            let table = tokio::fs::read_to_string("/proc/net/tcp").await.unwrap();
+            let line = table.lines().find(|line| line.contains(&ends));
+            // The fifth column is `tx_queue:rx_queue`.
+            let queues = line.and_then(|line| line.split_whitespace().nth(4));
+            if queues.is_none_or(|queues| queues.ends_with(":00000000")) {
+                break;
+            }
+        }
+    };
+    soon("the other end to read", unread).await;
 }

@@ -4,12 +4,16 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 
 use super::{soon, until};
+
+/// For a client program, whose own deadline is shorter and says what it waited for.
+const LONGEST_RUN: Duration = Duration::from_secs(60);
 
 /// The folder of the peer programs.
 pub fn peers() -> PathBuf {
@@ -28,12 +32,9 @@ pub struct Peer {
 impl Peer {
     /// Starts a server, such as `["node", "close-listener/server.mjs"]`.
     pub async fn serve(command: &[&str]) -> Self {
-        let mut child = Command::new(command[0])
-            .args(&command[1..])
-            .current_dir(peers())
+        let mut child = program(command)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .kill_on_drop(true)
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error} (run `make test` once)"));
         let stdin = child.stdin.take().unwrap();
@@ -64,21 +65,28 @@ impl Peer {
         self.events(name)
     }
 
-    /// Runs a client program to its end; gives the JSON of its last line. It has a deadline of its
-    /// own.
+    /// Runs a client program to its end; gives the JSON of its last line.
     pub async fn run(command: &[&str]) -> Value {
-        let output = Command::new(command[0])
-            .args(&command[1..])
-            .current_dir(peers())
-            .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .output()
+        let running = program(command).stdin(Stdio::null()).output();
+        let output = tokio::time::timeout(LONGEST_RUN, running)
             .await
+            .unwrap_or_else(|_| panic!("{command:?} runs longer than {LONGEST_RUN:?}"))
             .unwrap_or_else(|error| panic!("{command:?}: {error} (run `make test` once)"));
         let stdout = String::from_utf8_lossy(&output.stdout);
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{command:?} failed:\n{stdout}\n{stderr}");
         let last = stdout.lines().last().unwrap_or_default();
-        serde_json::from_str(last).unwrap_or(Value::Null)
+        serde_json::from_str(last).unwrap_or_else(|_| panic!("{command:?} ended with {last:?}"))
     }
+}
+
+/// A program that does not outlive the test. `python` is the one that has the packages of
+/// `requirements.txt`.
+fn program(command: &[&str]) -> Command {
+    let mut program = match command[0] {
+        "python" => Command::new(peers().join(".venv/bin/python")),
+        name => Command::new(name),
+    };
+    program.args(&command[1..]).current_dir(peers()).kill_on_drop(true);
+    program
 }

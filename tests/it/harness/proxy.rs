@@ -117,6 +117,15 @@ impl Proxy {
         found.first().map_or(0.0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
     }
 
+    /// The sum of all samples whose name and labels contain all of `parts`.
+    pub async fn sum(&self, parts: &[&str]) -> f64 {
+        let (_, page) = self.admin("/metrics").await;
+        page.lines()
+            .filter(|line| !line.starts_with('#') && parts.iter().all(|part| line.contains(part)))
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+            .sum()
+    }
+
     /// Waits for a sample to have a value.
     pub async fn metric_becomes(&self, parts: &[&str], value: f64) {
         until(&format!("{parts:?} is {value}"), || async { self.metric(parts).await == value })
@@ -128,13 +137,6 @@ impl Proxy {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
-    }
-
-    /// CPU time used so far, in clock ticks (1/100 s).
-    pub fn cpu_ticks(&self) -> u64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
-        let fields: Vec<_> = stat.rsplit(") ").next().unwrap().split(' ').collect();
-        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
     }
 }
 
@@ -194,7 +196,7 @@ impl ProxyBuilder {
         let lines = Arc::clone(&log);
         tokio::spawn(async move {
             while let Ok(Some(line)) = stdout.next_line().await {
-                let line = serde_json::from_str(&line).unwrap_or_else(|_| Value::String(line));
+                let line = serde_json::from_str(&line).unwrap_or(Value::String(line));
                 lines.lock().unwrap().push(line);
             }
         });

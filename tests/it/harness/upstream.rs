@@ -16,9 +16,13 @@ use super::soon;
 pub struct Upstream {
     pub address: SocketAddr,
     connections: Arc<AtomicUsize>,
+    open: Arc<AtomicUsize>,
+    requests: Requests,
     accepting: JoinHandle<()>,
     panics: Arc<std::sync::Mutex<Vec<String>>>,
 }
+
+type Requests = Arc<std::sync::Mutex<Vec<String>>>;
 
 /// One connection to an upstream.
 pub struct Conversation {
@@ -26,6 +30,7 @@ pub struct Conversation {
     pub inbox: Vec<u8>,
     /// Which connection it is, from 0.
     pub number: usize,
+    requests: Requests,
 }
 
 impl Upstream {
@@ -38,25 +43,31 @@ impl Upstream {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let connections = Arc::new(AtomicUsize::new(0));
+        let open = Arc::new(AtomicUsize::new(0));
+        let requests = Requests::default();
         let panics = Arc::new(std::sync::Mutex::new(Vec::new()));
         let (counter, reports) = (Arc::clone(&connections), Arc::clone(&panics));
+        let (now_open, seen) = (Arc::clone(&open), Arc::clone(&requests));
         let accepting = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 stream.set_nodelay(true).unwrap();
                 let number = counter.fetch_add(1, Ordering::SeqCst);
-                let script = script(Conversation { stream, inbox: Vec::new(), number });
-                let reports = Arc::clone(&reports);
+                now_open.fetch_add(1, Ordering::SeqCst);
+                let requests = Arc::clone(&seen);
+                let script = script(Conversation { stream, inbox: Vec::new(), number, requests });
+                let (reports, now_open) = (Arc::clone(&reports), Arc::clone(&now_open));
                 tokio::spawn(async move {
                     if let Err(error) = tokio::spawn(script).await
                         && error.is_panic()
                     {
                         reports.lock().unwrap().push(format!("connection {number}"));
                     }
+                    now_open.fetch_sub(1, Ordering::SeqCst);
                 });
             }
         });
-        Self { address, connections, accepting, panics }
+        Self { address, connections, open, requests, accepting, panics }
     }
 
     /// An upstream that answers every request with `response` and keeps its connections.
@@ -91,6 +102,16 @@ impl Upstream {
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
+
+    /// How many connections are open: those whose script has not ended.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
+    }
+
+    /// The requests that it has read so far, as they came.
+    pub fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
+    }
 }
 
 /// The head of a chunked event stream.
@@ -115,15 +136,7 @@ impl Conversation {
 
     /// The same, or `None` when the connection ends.
     pub async fn try_request(&mut self) -> Option<String> {
-        let head = loop {
-            if let Some(at) = find(&self.inbox, b"\r\n\r\n") {
-                let head: Vec<u8> = self.inbox.drain(..at + 4).collect();
-                break String::from_utf8(head).unwrap();
-            }
-            if !self.more().await {
-                return None;
-            }
-        };
+        let head = self.try_head().await?;
         let lower = head.to_ascii_lowercase();
         let mut body = Vec::new();
         if let Some((_, rest)) = lower.split_once("content-length: ") {
@@ -141,7 +154,54 @@ impl Conversation {
                 }
             }
         }
-        Some(head + &String::from_utf8_lossy(&body))
+        let request = head + &String::from_utf8_lossy(&body);
+        self.requests.lock().unwrap().push(request.clone());
+        Some(request)
+    }
+
+    /// The next request's head alone; its body is for [`Self::data`] to read.
+    pub async fn head(&mut self) -> String {
+        soon("a request head", self.try_head()).await.expect("a request, not the end")
+    }
+
+    /// The same, or `None` when the connection ends.
+    pub async fn try_head(&mut self) -> Option<String> {
+        loop {
+            if let Some(at) = find(&self.inbox, b"\r\n\r\n") {
+                let head: Vec<u8> = self.inbox.drain(..at + 4).collect();
+                return Some(String::from_utf8(head).unwrap());
+            }
+            if !self.more().await {
+                return None;
+            }
+        }
+    }
+
+    /// The next chunk of a chunked request body, taken out of its framing: empty for the last one,
+    /// `None` if the connection ended before it. Extensions and trailers are not expected.
+    pub async fn data(&mut self) -> Option<Vec<u8>> {
+        loop {
+            if let Some(at) = find(&self.inbox, b"\r\n") {
+                let text = std::str::from_utf8(&self.inbox[..at]).unwrap();
+                let size = usize::from_str_radix(text, 16).unwrap_or_else(|_| panic!("{text:?}"));
+                let end = at + 2 + size + 2;
+                if self.inbox.len() >= end {
+                    let chunk = self.inbox[at + 2..at + 2 + size].to_vec();
+                    assert_eq!(&self.inbox[end - 2..end], b"\r\n", "behind a chunk");
+                    self.inbox.drain(..end);
+                    return Some(chunk);
+                }
+            }
+            if !soon("request body bytes", self.more()).await {
+                return None;
+            }
+        }
+    }
+
+    /// A whole body of that length, or what came of it before the end.
+    pub async fn bytes(&mut self, length: usize) -> Vec<u8> {
+        while self.inbox.len() < length && soon("request body bytes", self.more()).await {}
+        self.inbox.drain(..length.min(self.inbox.len())).collect()
     }
 
     async fn more(&mut self) -> bool {

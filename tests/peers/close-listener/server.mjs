@@ -2,7 +2,9 @@
 // of its own, the time written each second, and a close listener that stops the work. It proves
 // that a client that left is seen by the server: it prints when each stream opened and closed.
 //
-//   node server.mjs [--port 0] [--interval-ms 1000]
+//   node server.mjs [--port 0] [--interval-ms 1000] [--silent]
+//
+// With --silent it never answers at all, as a model that reads a long prompt.
 //
 // {"event":"open",…}          a request came in; `stream` counts from 1
 // {"event":"close",…}         req.on('close') fired; `sent` events were written; once per stream
@@ -10,7 +12,10 @@
 import http from 'node:http';
 import { event, number, serve, serverOptions } from '../peer.mjs';
 
-const options = serverOptions({ 'interval-ms': { type: 'string', default: '1000' } });
+const options = serverOptions({
+  'interval-ms': { type: 'string', default: '1000' },
+  silent: { type: 'boolean', default: false },
+});
 const interval = number(options, 'interval-ms');
 let streams = 0;
 
@@ -19,17 +24,20 @@ const server = http.createServer((req, res) => {
   let sent = 0;
   event('open', { stream, path: req.url });
 
-  res.writeHead(200, {
-    'Content-Type': 'text/event-stream',
-    'Cache-Control': 'no-cache',
-    Connection: 'keep-alive',
-    'Access-Control-Allow-Origin': '*',
-    'Access-Control-Allow-Headers': 'Content-Type, Last-Event-ID',
-  });
-  const timer = setInterval(() => {
-    res.write(`data: ${new Date().toISOString()}\n\n`);
-    sent += 1;
-  }, interval);
+  let timer;
+  if (!options.silent) {
+    res.writeHead(200, {
+      'Content-Type': 'text/event-stream',
+      'Cache-Control': 'no-cache',
+      Connection: 'keep-alive',
+      'Access-Control-Allow-Origin': '*',
+      'Access-Control-Allow-Headers': 'Content-Type, Last-Event-ID',
+    });
+    timer = setInterval(() => {
+      res.write(`data: ${new Date().toISOString()}\n\n`);
+      sent += 1;
+    }, interval);
+  }
 
   req.on('close', () => {
     clearInterval(timer);

@@ -7,15 +7,9 @@
 //
 // Prints one JSON line: the protocol; for chat and time how many events came at how many moments,
 // and their delays; for raw the comment lines.
-import { accessSync, constants } from 'node:fs';
-import path from 'node:path';
-import { chromium } from 'playwright-core';
+import { launch } from '../chromium.mjs';
 import { client, expect, number, step } from '../peer.mjs';
 
-const FLAGS = [
-  '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-  '--disable-background-networking', '--disable-component-update', '--disable-sync',
-];
 const TIME_EVENTS = 8;
 
 const options = {
@@ -27,8 +21,7 @@ const options = {
 await client(['PROXY_URL'], options, async ({ args: [url], options }) => {
   const late = number(options, 'late-ms');
   step('starting Chromium');
-  // Without a user data directory of ours Chromium gets a fresh one, and it is removed at the end.
-  const browser = await chromium.launch({ executablePath: onPath('chromium'), args: FLAGS });
+  const browser = await launch();
   const page = await browser.newPage({ ignoreHTTPSErrors: true }); // a test's certificate
   const problems = [];
   page.on('pageerror', (error) => problems.push(error.message));
@@ -118,15 +111,4 @@ function checkArrivals(name, messages, late) {
 function quantile(values, rank) {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[Math.floor(rank * (sorted.length - 1))];
-}
-
-function onPath(command) {
-  for (const directory of (process.env.PATH ?? '').split(path.delimiter)) {
-    const file = path.join(directory, command);
-    try {
-      accessSync(file, constants.X_OK);
-      return file;
-    } catch {} // not in this directory
-  }
-  throw new Error(`${command} is not on the PATH: run tests/peers/install`);
 }
