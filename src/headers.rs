@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::config::model::{Headers, HostHeader, Network};
 use crate::http1::encode::decimal;
 use crate::http1::fields::Fields;
-use crate::http1::framing::Framing;
+use crate::http1::framing::{self, Framing};
 use crate::http1::head::{RequestHead, ResponseHead, Version};
 
 /// Our name in `Via` (RFC 9110 §7.6.3: a pseudonym will do).
@@ -32,7 +32,7 @@ const HOP_BY_HOP: &[&str] = &[
 
 /// Fields that `Connection` must not be able to remove: a request that loses them on the way means
 /// something else to the upstream than to us.
-const NEVER_LISTED: &[&str] = &["host", "content-length", "transfer-encoding", "content-type"];
+const NEVER_LISTED: &[&str] = &["host", "content-type"];
 
 /// Who sent a request, as far as it concerns the fields.
 #[derive(Debug, Clone, Copy)]
@@ -174,7 +174,7 @@ pub struct Delivery<'a> {
 
 /// Rewrites a final response's fields for the client.
 pub fn to_client(head: &mut ResponseHead, delivery: Delivery<'_>, rules: &Headers) {
-    let length = head.fields.get("content-length").cloned();
+    let length = framing::length(&head.fields).ok().flatten();
     remove_hop_by_hop(&mut head.fields);
     via(&mut head.fields, head.version);
     if !head.fields.contains("date") {
@@ -196,7 +196,7 @@ pub fn to_client(head: &mut ResponseHead, delivery: Delivery<'_>, rules: &Header
     write_framing(&mut head.fields, delivery.framing);
     // To HEAD and in 304 the length is that of the body that is not there (RFC 9110 §8.6).
     if let (Framing::None, Some(length), false) = (delivery.framing, length, head.status == 204) {
-        head.fields.set("Content-Length", length);
+        head.fields.set("Content-Length", length.to_string());
     }
     match (delivery.client, delivery.close) {
         (Version::Http11, true) => head.fields.set("Connection", Bytes::from_static(b"close")),

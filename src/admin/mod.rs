@@ -11,7 +11,7 @@ use pingora::server::ShutdownWatch;
 
 use crate::config::model::Admin;
 use crate::http1::framing::Framing;
-use crate::http1::head::{RequestHead, parse_request};
+use crate::http1::head::{RequestHead, Version, parse_request};
 use crate::proxy::admit::{Admitted, admit};
 use crate::proxy::app::date;
 use crate::proxy::reply::{Denial, Reply};
@@ -92,10 +92,13 @@ impl ServerApp for AdminApp {
                 Ok((head, admitted)) => (
                     self.answer(head, admitted.path()),
                     head.method.as_ref() == b"HEAD",
-                    admitted.keep_alive && admitted.framing == Framing::None,
+                    // An HTTP/1.0 client is not worth the words.
+                    head.version == Version::Http11
+                        && admitted.keep_alive
+                        && admitted.framing == Framing::None,
                 ),
             };
-            if !send(&mut client, &answer, !keep_alive, to_head).await || !keep_alive {
+            if !send(&mut client, &answer, keep_alive, to_head).await || !keep_alive {
                 break;
             }
         }
@@ -107,14 +110,14 @@ impl ServerApp for AdminApp {
 async fn send(
     client: &mut Client,
     (status, content_type, body): &(u16, &'static str, String),
-    close: bool,
+    keep_alive: bool,
     to_head: bool,
 ) -> bool {
     let reply = Reply {
         status: *status,
         content_type,
         body: body.as_bytes(),
-        close,
+        connection: if keep_alive { None } else { Some("close") },
         to_head,
         request_id: "",
         date: &date(),
@@ -134,7 +137,8 @@ async fn read_head(client: &mut Client) -> Option<Result<(RequestHead, Admitted)
             Ok(None) if client.inbox.len() > HEAD_MAX_BYTES => {
                 return Some(Err(Denial::new(431, "head_too_large", "the head is too large")));
             }
-            Ok(None) => client.read_more().await.ok()?,
+            Ok(None) if !client.read_more().await => return None,
+            Ok(None) => {}
         }
     }
 }

@@ -20,7 +20,7 @@ pub(super) fn run(args: RunArgs) -> Result<(), Failure> {
         }
         (None, None) => unreachable!("the command line demands one of them"),
     };
-    log::init(&config.log);
+    let _log = log::init(&config.log);
     serve(config)
 }
 

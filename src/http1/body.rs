@@ -2,9 +2,9 @@
 
 use super::framing::Framing;
 
-/// Bytes of chunk extensions and trailers accepted in one body. Nobody uses them for good; without
-/// a limit for the whole body, one byte of data per kilobyte of extension keeps a connection busy
-/// for ever (hyper has the same limit for the same reason).
+/// Bytes of chunk extensions and trailers accepted in one body beyond the bytes of its data. Nobody
+/// uses them for good; without a limit over the whole body, one byte of data per kilobyte of
+/// extension keeps a connection busy for ever (hyper has such a limit for the same reason).
 pub const CHUNK_OVERHEAD_LIMIT: u32 = 16 * 1024;
 
 /// What stands next in a body.
@@ -105,6 +105,9 @@ impl BodyDecoder {
                 State::Data(left) => {
                     let (data, left) = take(input, left);
                     self.state = if left == 0 { State::DataCr } else { State::Data(left) };
+                    // Data earns its overhead: an honest stream of small chunks goes on for ever.
+                    let earned = u32::try_from(data.len()).unwrap_or(u32::MAX);
+                    self.overhead = self.overhead.saturating_sub(earned);
                     return Ok(Piece::Data(data));
                 }
                 _ => {
@@ -255,5 +258,7 @@ mod tests {
         let body = chunk.repeat(20);
         assert_eq!(decode(Framing::Chunked, &[&body]), Err(BodyError::Overhead));
         assert!(decode(Framing::Chunked, &[&chunk.repeat(10)]).is_ok());
+        let padded = b"6      \r\n123456\r\n".repeat(10_000);
+        assert!(decode(Framing::Chunked, &[&padded]).is_ok(), "data earns its overhead");
     }
 }

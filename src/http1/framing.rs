@@ -70,7 +70,8 @@ fn chunked(fields: &Fields, version: Version) -> Result<bool, FramingError> {
     Ok(true)
 }
 
-fn length(fields: &Fields) -> Result<Option<u64>, FramingError> {
+/// The value of `Content-Length`, which must be one number.
+pub fn length(fields: &Fields) -> Result<Option<u64>, FramingError> {
     let mut values = fields.all("content-length");
     let Some(value) = values.next() else { return Ok(None) };
     // Two fields are refused even when they agree: what comes behind us may read the other one.

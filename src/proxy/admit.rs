@@ -15,6 +15,8 @@ pub struct Admitted {
     pub target: String,
     /// Whether the client wants to use its connection again.
     pub keep_alive: bool,
+    /// Whether the client waits for `100 Continue` before it sends the body.
+    pub expects_continue: bool,
 }
 
 impl Admitted {
@@ -34,13 +36,25 @@ pub fn admit(head: &mut RequestHead) -> Result<Admitted, Denial> {
         .map_err(|_| Denial::bad_request("the request target is not UTF-8"))?
         .to_owned();
     let (authority, target) = match target.split_once("://") {
+        // RFC 9110 §4.2.5: a fragment is not part of a request target.
+        _ if target.contains('#') => {
+            return Err(Denial::bad_request("the request target has a fragment"));
+        }
         _ if target.starts_with('/') => (None, target),
-        Some(("http" | "https", rest)) => {
+        Some((scheme, rest)) if is_http(scheme) => {
             // RFC 9112 §3.2.2: "the origin server MUST ignore the received Host header field (if
             // any) and instead replace it with the host information of the request-target".
             let end = rest.find(['/', '?']).unwrap_or(rest.len());
-            let slash = if rest[end..].starts_with('/') { "" } else { "/" };
-            (Some(rest[..end].to_owned()), format!("{slash}{}", &rest[end..]))
+            if end == 0 {
+                return Err(Denial::bad_request(BAD_HOST));
+            }
+            let path = match &rest[end..] {
+                // RFC 9112 §3.2.4: the asterisk form of a target without a path.
+                "" if head.method.as_ref() == b"OPTIONS" => "*".to_owned(),
+                path if path.starts_with('/') => path.to_owned(),
+                query => format!("/{query}"),
+            };
+            (Some(rest[..end].to_owned()), path)
         }
         _ if target == "*" && head.method.as_ref() == b"OPTIONS" => (None, target),
         _ => return Err(Denial::bad_request("the request target is not a path")),
@@ -59,7 +73,14 @@ pub fn admit(head: &mut RequestHead) -> Result<Admitted, Denial> {
         Version::Http11 => !says("close"),
         Version::Http10 => says("keep-alive") && !says("close"),
     };
-    Ok(Admitted { framing, host, target, keep_alive })
+    let expects_continue =
+        head.version == Version::Http11 && head.fields.has_token("expect", "100-continue");
+    Ok(Admitted { framing, host, target, keep_alive, expects_continue })
+}
+
+/// RFC 9110 §4.2.3: schemes compare without case.
+fn is_http(scheme: &str) -> bool {
+    scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")
 }
 
 const BAD_HOST: &str = "Host is not a host name or address with an optional port";
@@ -125,7 +146,9 @@ mod tests {
             ("GET http://b:81/c?d", "Host: a", ("b", "/c?d")),
             ("GET http://b?d", "Host: a", ("b", "/?d")),
             ("GET http://b", "Host: a", ("b", "/")),
+            ("GET HTTP://b/c", "Host: a", ("b", "/c")),
             ("OPTIONS *", "Host: a", ("a", "*")),
+            ("OPTIONS http://b", "Host: a", ("b", "*")),
         ] {
             let found = check(&format!("{start} HTTP/1.1\r\n{host}\r\n\r\n")).unwrap();
             assert_eq!((found.host.as_str(), found.target.as_str()), expected, "{start} {host}");
@@ -154,6 +177,8 @@ mod tests {
             ("GET a HTTP/1.1\r\nHost: a\r\n\r\n", 400),
             ("GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
             ("GET * HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
             ("CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n", 405),
             ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\n", 400),
         ] {

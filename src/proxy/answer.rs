@@ -59,6 +59,8 @@ impl Answer {
             scan: kind == Kind::Sse && plain,
             close: !asker.keep_alive || to == Framing::UntilClose,
             upstream_keep_alive: match head.version {
+                // RFC 9112 §6.3: with both lengths, it "ought to be handled as an error".
+                _ if from == Framing::Chunked && head.fields.contains("content-length") => false,
                 Version::Http11 => !says("close"),
                 Version::Http10 => says("keep-alive") && !says("close"),
             },

@@ -32,8 +32,12 @@ pub enum After {
     KeepAlive,
     /// It ends, after a whole response or in the middle of a framed body.
     Close,
-    /// It ends so that nobody can take that for the end of the body.
-    Abort,
+    /// It ends so that nobody can take that for the end of the body. The client gets what was
+    /// written before, if it does not let it wait longer than `patience`.
+    Abort {
+        /// The route's `slow_client_timeout`.
+        patience: Option<Duration>,
+    },
     /// The client has left.
     Gone,
 }
@@ -66,7 +70,11 @@ impl Request {
             status,
             content_type,
             body: body.as_bytes(),
-            close: !keep_alive,
+            connection: match (keep_alive, self.version) {
+                (false, _) => Some("close"),
+                (true, Version::Http10) => Some("keep-alive"),
+                (true, Version::Http11) => None,
+            },
             to_head: self.method == "HEAD",
             request_id: &self.id,
             date: &date(),

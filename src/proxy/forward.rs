@@ -18,7 +18,7 @@ use crate::live::kind::Kind;
 use crate::live::reason::CloseReason;
 use crate::live::registry::{Entry, Place};
 use crate::relay::client::Client;
-use crate::relay::drive::{End, Event, Link, Surroundings};
+use crate::relay::drive::{End, Event, Link, Outgoing, Rest, Surroundings};
 use crate::relay::upload::Upload;
 use crate::telemetry::access::Record;
 use crate::telemetry::meter::Meter;
@@ -50,6 +50,8 @@ struct Outcome {
     sent: Option<(u16, Answer)>,
     /// The client's connection stands at the start of its next request.
     request_is_read: bool,
+    /// The client was left in the middle of something, so nothing sensible can follow.
+    client_is_owed: bool,
     seat: Option<Seat>,
     reused: bool,
 }
@@ -71,10 +73,13 @@ impl Forward<'_> {
                 (outcome.sent.map_or(CLIENT_LEFT, |(status, _)| status), After::Gone)
             }
             Some((status, answer)) => (*status, self.after(*answer, &outcome)),
+            None if outcome.client_is_owed => (CLIENT_LEFT, After::Close),
             None => {
                 let denial = outcome.denial.clone();
                 let denial = denial.unwrap_or_else(|| Denial::from_end(outcome.end));
-                let keep_alive = self.request.keep_alive && outcome.request_is_read;
+                let keep_alive = self.request.keep_alive
+                    && outcome.request_is_read
+                    && !self.context.is_draining();
                 (denial.status, self.request.deny(client, &denial, keep_alive).await)
             }
         };
@@ -93,7 +98,9 @@ impl Forward<'_> {
         match (whole, answer.to) {
             (true, _) if answer.close || !outcome.request_is_read => After::Close,
             (true, _) => After::KeepAlive,
-            (false, Framing::UntilClose) => After::Abort,
+            (false, Framing::UntilClose) => {
+                After::Abort { patience: self.rules.stream.slow_client_timeout }
+            }
             // Without its last chunk or its last byte, it is broken for everybody to see.
             (false, _) => After::Close,
         }
@@ -108,7 +115,8 @@ impl Forward<'_> {
         meter: &mut Meter,
     ) -> Outcome {
         let bodyless = admitted.framing == Framing::None;
-        let (seat, connection) = match self.reach(client, place.entry()).await {
+        // Boxed, because connecting takes 9 KB of state that a stream need not keep for its life.
+        let (seat, connection) = match Box::pin(self.reach(client, place.entry())).await {
             Ok(reached) => reached,
             Err((end, denial)) => {
                 return Outcome {
@@ -116,6 +124,7 @@ impl Forward<'_> {
                     denial,
                     sent: None,
                     request_is_read: bodyless,
+                    client_is_owed: false,
                     seat: None,
                     reused: false,
                 };
@@ -129,28 +138,32 @@ impl Forward<'_> {
         } else {
             metrics.on_new.inc()
         }
-        let request = self.encode_request(&mut head, &admitted, &seat);
-        let upload = Upload::new(admitted.framing);
+        let outgoing = Outgoing {
+            head: self.encode_request(&mut head, &admitted, &seat),
+            body: Upload::new(admitted.framing),
+            expects_continue: admitted.expects_continue,
+        };
         // A stream can last for hours; from here on nothing is kept of the head.
         drop((head, admitted));
 
         let around = Surroundings { rules: self.rules, entry: place.entry() };
-        let mut link = Link::new(around, meter, client, connection.stream, upload, request);
+        let mut link = Link::new(around, meter, client, connection.stream, outgoing);
         let (end, sent) = self.relay(&mut link, &seat, reused).await;
         let ended_at = clock::now();
-        let request_is_read = link.request_is_read();
-        let (stream, clean) = link.into_upstream();
-        if clean && sent.is_some_and(|(_, answer)| answer.upstream_keep_alive) {
+        let Rest { upstream, upstream_is_clean, request_is_read, client_is_owed } =
+            link.into_rest();
+        if upstream_is_clean && sent.is_some_and(|(_, answer)| answer.upstream_keep_alive) {
             let connector = &self.context.shared.snapshot.connector;
-            connector.release(endpoint, stream, key, self.upstream.pool());
+            connector.release(endpoint, upstream, key, self.upstream.pool());
         } else {
-            drop(stream);
+            drop(upstream);
             metrics.pool_closed(PoolClose::Unclean).inc();
             if end.reason == CloseReason::ClientClosed {
                 meter.cancelled(ended_at, clock::now());
             }
         }
-        Outcome { end, denial: None, sent, request_is_read, seat: Some(seat), reused }
+        let seat = Some(seat);
+        Outcome { end, denial: None, sent, request_is_read, client_is_owed, seat, reused }
     }
 
     /// A connection to an endpoint; those that cannot be connected to are passed over.

@@ -65,6 +65,7 @@ impl Denial {
             }
             CloseReason::ProtocolError => (502, "the upstream's response is not valid HTTP"),
             CloseReason::FirstByteTimeout => (504, "the upstream did not answer in time"),
+            CloseReason::SlowClient => (408, "the request body did not come in time"),
             CloseReason::SendTimeout => (504, "the upstream did not take the request in time"),
             CloseReason::MaxDuration => (504, "the exchange took too long"),
             CloseReason::Drained => (503, "the proxy is shutting down"),
@@ -90,8 +91,8 @@ pub struct Reply<'a> {
     pub content_type: &'static str,
     /// The body.
     pub body: &'a [u8],
-    /// Say that the connection ends here.
-    pub close: bool,
+    /// What to say about the connection: `close`, `keep-alive` (to HTTP/1.0), or nothing.
+    pub connection: Option<&'static str>,
     /// The request was HEAD: send the length, but not the body.
     pub to_head: bool,
     /// Sent as `X-Request-Id` if not empty.
@@ -114,8 +115,8 @@ impl Reply<'_> {
         if !self.request_id.is_empty() {
             fields.append("X-Request-Id", Bytes::copy_from_slice(self.request_id.as_bytes()));
         }
-        if self.close {
-            fields.append("Connection", "close");
+        if let Some(connection) = self.connection {
+            fields.append("Connection", connection);
         }
         let mut out = Vec::with_capacity(256 + self.body.len());
         encode::response_head(
@@ -157,7 +158,7 @@ mod tests {
             status: 200,
             content_type: "text/plain",
             body: b"ok\n",
-            close: true,
+            connection: Some("close"),
             to_head: true,
             request_id: "",
             date: "today",

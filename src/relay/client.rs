@@ -21,8 +21,15 @@ pub const READ_AHEAD_BYTES: usize = 16 * 1024;
 /// send a reset, and that can take the response away from the client (RFC 9112 §9.6).
 const LINGER: Duration = Duration::from_secs(1);
 
-/// How long [`Client::abort`] waits for the client's kernel to acknowledge what was sent.
-const ABORT_WAIT: Duration = Duration::from_millis(200);
+/// How often [`Client::abort`] looks whether the client has got everything.
+const ABORT_LOOK: Duration = Duration::from_millis(10);
+
+/// How often to look whether a client has left whose stream is not read.
+pub const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// `tcpi_state` of a connection whose other end is closed (linux/tcp_states.h).
+const TCP_CLOSED_STATES: [u8; 3] =
+    [7 /* CLOSE */, 8 /* CLOSE_WAIT */, 9 /* LAST_ACK */];
 
 /// One client connection.
 pub struct Client {
@@ -31,43 +38,29 @@ pub struct Client {
     pub inbox: Vec<u8>,
 }
 
-/// Why no request head came.
-#[derive(Debug, PartialEq, Eq)]
-pub enum NoHead {
-    /// The client closed between two requests: the usual end.
-    Closed,
-    /// The client closed or reset in the middle of a head.
-    Broken,
-}
-
 impl Client {
     /// Takes a connection that has just been accepted.
     pub fn new(stream: Stream) -> Self {
         Self { stream, inbox: Vec::new() }
     }
 
-    /// Waits for more input; it is appended to the inbox.
-    pub async fn read_more(&mut self) -> Result<(), NoHead> {
-        let began = !self.inbox.is_empty();
+    /// Waits for more input; it is appended to the inbox. `false` is the connection's end.
+    pub async fn read_more(&mut self) -> bool {
         let read =
             poll_fn(|cx| scratch::with(|scratch| self.poll_read_ahead(cx, &mut scratch.read)));
-        match read.await {
-            Ok(count) if count > 0 => Ok(()),
-            _ if began => Err(NoHead::Broken),
-            _ => Err(NoHead::Closed),
-        }
+        matches!(read.await, Ok(count) if count > 0)
     }
 
     /// Comes back when the client has left. What it sends in the meantime is kept.
     pub async fn gone(&mut self) {
         while self.inbox.len() < READ_AHEAD_BYTES {
-            let read =
-                poll_fn(|cx| scratch::with(|scratch| self.poll_read_ahead(cx, &mut scratch.read)));
-            if !matches!(read.await, Ok(count) if count > 0) {
+            if !self.read_more().await {
                 return;
             }
         }
-        std::future::pending().await
+        while !self.has_left() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     fn poll_read_ahead(
@@ -108,7 +101,7 @@ impl Client {
     pub async fn close(mut self) {
         let linger = async {
             self.stream.shutdown().await?;
-            // Dropped unread; a peer that goes on sending meets the deadline.
+            // Read and forgotten; a peer that goes on sending meets the deadline.
             while poll_fn(|cx| {
                 scratch::with(|scratch| poll_read(&mut self.stream, cx, &mut scratch.read))
             })
@@ -121,21 +114,47 @@ impl Client {
         let _ = tokio::time::timeout(LINGER, linger).await;
     }
 
+    /// Whether the client's end is closed, also when there is input that was not read.
+    pub fn has_left(&self) -> bool {
+        match get_tcp_info(self.stream.id()) {
+            Ok(info) => TCP_CLOSED_STATES.contains(&info.tcpi_state),
+            // Not TCP: its end will be seen when it is read.
+            Err(_) => false,
+        }
+    }
+
+    /// Lets the client take nothing for `limit` (`None`: for ever) before the kernel gives up on
+    /// it. A listener's `TCP_USER_TIMEOUT` is for clients that vanished, but the kernel applies it
+    /// to those that do not read, too.
+    pub fn allow_stall(&self, limit: Option<Duration>) {
+        let millis = limit.map_or(0, |limit| u32::try_from(limit.as_millis()).unwrap_or(0));
+        // Fails where there is no such limit to lift.
+        let _ = setsockopt(self.stream.id(), sockopt::TcpUserTimeout, &millis);
+    }
+
     /// Ends the connection so that the client cannot take it for the end of the body: with a reset
     /// instead of a FIN. Needed where the connection's end is the body's only end.
-    pub async fn abort(self) {
+    ///
+    /// A reset overtakes what is still on its way, so it waits until the client has got that, or
+    /// has taken nothing for `patience`.
+    pub async fn abort(self, patience: Option<Duration>) {
         let descriptor = self.stream.id();
-        // A reset overtakes what is still on its way; give that a moment to arrive.
-        let arrived = async {
-            while get_tcp_info(descriptor).is_ok_and(|info| info.tcpi_unacked > 0) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
+        let outstanding = || {
+            let info = get_tcp_info(descriptor).ok()?;
+            let bytes = (info.tcpi_unacked, info.tcpi_notsent_bytes);
+            (bytes != (0, 0) && !TCP_CLOSED_STATES.contains(&info.tcpi_state)).then_some(bytes)
         };
-        let _ = tokio::time::timeout(ABORT_WAIT, arrived).await;
-        let reset = nix::libc::linger { l_onoff: 1, l_linger: 0 };
-        if let Err(error) = setsockopt(descriptor, sockopt::Linger, &reset) {
-            tracing::debug!(%error, "a broken response could not be ended by a reset");
+        let mut last = outstanding();
+        let mut waited = Duration::ZERO;
+        while last.is_some() && patience.is_none_or(|patience| waited < patience) {
+            tokio::time::sleep(ABORT_LOOK).await;
+            let now = outstanding();
+            waited = if now == last { waited + ABORT_LOOK } else { Duration::ZERO };
+            last = now;
         }
+        let reset = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+        // Fails where there is no connection any more.
+        let _ = setsockopt(descriptor, sockopt::Linger, &reset);
     }
 }
 

@@ -17,8 +17,6 @@ pub struct Step {
 /// How the end of the upstream's connection ends the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Eof {
-    /// It had ended before.
-    Done,
     /// This is the only end such a body has.
     Clean,
     /// It is missing something.
@@ -118,9 +116,6 @@ impl Download {
 
     /// The upstream closed its connection.
     pub fn end(&mut self) -> Eof {
-        if self.done {
-            return Eof::Done;
-        }
         if !self.decoder.ends_at_eof() {
             return Eof::Truncated;
         }

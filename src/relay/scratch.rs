@@ -2,8 +2,7 @@
 
 use std::cell::RefCell;
 
-/// Read at most this much at once: several events that came together go out in one write, and one
-/// fast upstream cannot keep a worker from the others.
+/// Read at most this much at once: several events that came together go out in one write.
 const READ_BYTES: usize = 64 * 1024;
 
 /// Space to read into and to encode into.
@@ -24,5 +23,9 @@ thread_local! {
 
 /// Lends this thread's buffers. Must not be called again inside `work`; polls do not nest.
 pub fn with<R>(work: impl FnOnce(&mut Scratch) -> R) -> R {
-    SCRATCH.with_borrow_mut(work)
+    SCRATCH.with_borrow_mut(|scratch| {
+        // After a panic in here, another exchange's bytes would still be there.
+        scratch.out.clear();
+        work(scratch)
+    })
 }

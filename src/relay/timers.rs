@@ -5,19 +5,17 @@ use std::time::{Duration, Instant};
 use crate::config::model::Proxy;
 use crate::live::reason::CloseReason;
 
-/// What the exchange waits for from the upstream, and since when.
+/// What the exchange waits for, since when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Waiting {
-    /// The request is still being sent: the client or `send` decides.
-    Sending,
-    /// Sent, no head yet.
+    /// The rest of the request, from the client.
+    Request(Instant),
+    /// The request is sent, no head yet.
     Head(Instant),
     /// A head, no body byte yet.
     FirstEvent(Instant),
     /// Between two bytes.
     Next(Instant),
-    /// Nothing is read while the client takes nothing, so nothing can be late.
-    Paused,
 }
 
 /// What has to be done now.
@@ -50,23 +48,31 @@ impl Timers {
     pub fn new(began: Instant) -> Self {
         Self {
             began,
-            waiting: Waiting::Sending,
+            waiting: Waiting::Request(began),
             quiet_since: None,
             client_stalled: None,
             upstream_stalled: None,
         }
     }
 
-    /// The last byte of the request was written to the upstream.
+    /// Some of the request came from the client, and more is to come.
+    pub fn request_read(&mut self, now: Instant) {
+        if matches!(self.waiting, Waiting::Request(_) | Waiting::Head(_)) {
+            self.waiting = Waiting::Request(now);
+        }
+    }
+
+    /// It is the upstream's turn: the last byte of the request was written to it, or it was asked
+    /// whether the client may continue.
     pub fn request_sent(&mut self, now: Instant) {
-        if self.waiting == Waiting::Sending {
+        if self.awaits_request() {
             self.waiting = Waiting::Head(now);
         }
     }
 
-    /// Whether the request has not been sent yet.
-    pub fn is_sending(&self) -> bool {
-        self.waiting == Waiting::Sending
+    /// Whether it is the client's turn.
+    pub fn awaits_request(&self) -> bool {
+        matches!(self.waiting, Waiting::Request(_))
     }
 
     /// The final response head was read.
@@ -89,18 +95,22 @@ impl Timers {
     }
 
     /// The client takes nothing; called again whenever it took some, but not all.
+    ///
+    /// As long as that lasts nothing is read from the upstream, so nothing can be late there.
     pub fn client_stalls(&mut self, now: Instant) {
         self.client_stalled = Some(now);
-        if matches!(self.waiting, Waiting::Next(_) | Waiting::FirstEvent(_)) {
-            self.waiting = Waiting::Paused;
-        }
     }
 
-    /// The client took everything.
+    /// The client took everything; what was waited for before is waited for anew.
     pub fn client_flows(&mut self, now: Instant) {
-        if self.client_stalled.take().is_some() && self.waiting == Waiting::Paused {
-            self.waiting = Waiting::Next(now);
+        if self.client_stalled.take().is_none() {
+            return;
         }
+        let (Waiting::Request(since)
+        | Waiting::Head(since)
+        | Waiting::FirstEvent(since)
+        | Waiting::Next(since)) = &mut self.waiting;
+        *since = now;
     }
 
     /// The upstream takes nothing; called again whenever it took some, but not all.
@@ -114,8 +124,10 @@ impl Timers {
     }
 
     /// The upstream took everything.
-    pub fn upstream_flows(&mut self) {
-        self.upstream_stalled = None;
+    pub fn upstream_flows(&mut self, now: Instant) {
+        if self.upstream_stalled.take().is_some() {
+            self.request_read(now);
+        }
     }
 
     /// What is due at `now`.
@@ -144,24 +156,25 @@ impl Timers {
     /// Every deadline that runs, with what it means to miss it.
     fn ends(&self, rules: &Proxy) -> impl Iterator<Item = (Instant, CloseReason)> {
         let limits = &rules.timeouts;
+        let slow = rules.stream.slow_client_timeout;
         let waiting = match self.waiting {
-            Waiting::Sending | Waiting::Paused => None,
+            // Bytes that the upstream does not take are not the client's debt.
+            Waiting::Request(_) if self.upstream_stalled.is_some() => None,
+            Waiting::Request(since) => at(since, slow, CloseReason::SlowClient),
             Waiting::Head(since) => at(since, limits.first_byte, CloseReason::FirstByteTimeout),
             Waiting::FirstEvent(since) => {
                 at(since, limits.first_event, CloseReason::FirstEventTimeout)
             }
             Waiting::Next(since) => at(since, limits.idle, CloseReason::IdleTimeout),
         };
-        let slow = rules.stream.slow_client_timeout;
-        [
-            waiting,
-            at(self.began, limits.max_duration, CloseReason::MaxDuration),
-            self.client_stalled.and_then(|since| at(since, slow, CloseReason::SlowClient)),
-            self.upstream_stalled
-                .and_then(|since| at(since, limits.send, CloseReason::SendTimeout)),
-        ]
-        .into_iter()
-        .flatten()
+        let sending = self
+            .upstream_stalled
+            .and_then(|since| at(since, limits.send, CloseReason::SendTimeout));
+        let upstream = [waiting, sending].map(|end| end.filter(|_| self.client_stalled.is_none()));
+        let [waiting, sending] = upstream;
+        let client = self.client_stalled.and_then(|since| at(since, slow, CloseReason::SlowClient));
+        let whole = at(self.began, limits.max_duration, CloseReason::MaxDuration);
+        [waiting, sending, client, whole].into_iter().flatten()
     }
 }
 

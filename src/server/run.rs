@@ -67,7 +67,9 @@ impl Bound {
     pub async fn serve(self) -> Result<(), RunError> {
         let mut signals = Signals::new()?;
         let metrics = Arc::new(Metrics::new());
-        metrics.set_build_info(env!("CARGO_PKG_VERSION"));
+        // Packagers set the revision when they build.
+        let revision = option_env!("LONGWIRE_REVISION").unwrap_or("unknown");
+        metrics.set_build_info(env!("CARGO_PKG_VERSION"), revision);
         let registry = Arc::new(Registry::default());
         let ready = Arc::new(AtomicBool::new(true));
         let (stop_accepting, shutdown) = watch::channel(false);

@@ -7,7 +7,6 @@ use super::metrics::{KindMetrics, RouteMetrics};
 use crate::clock;
 use crate::live::kind::Kind;
 use crate::live::reason::CloseReason;
-use crate::relay::download::Step;
 
 /// Sums of one exchange.
 #[derive(Debug, Clone, Copy, Default)]
@@ -90,36 +89,39 @@ impl Meter {
     }
 
     /// Body bytes came from the upstream.
-    pub fn body_read(&mut self, step: Step, now: Instant) {
-        self.totals.bytes_out += step.bytes;
-        self.totals.events += u64::from(step.events);
+    pub fn body_read(&mut self, bytes: u64, events: u32, now: Instant) {
+        self.totals.bytes_out += bytes;
+        self.totals.events += u64::from(events);
         let State::Open(kind) = self.state else { return };
         let handles = self.route.kind(kind);
-        handles.bytes_out.inc_by(step.bytes);
+        handles.bytes_out.inc_by(bytes);
         if self.first_read_at.is_none() {
             self.first_read_at = Some(now);
             if let Some(sent_at) = self.sent_at {
                 handles.upstream_first_byte.observe(seconds(now, sent_at));
             }
         }
-        if step.events > 0 {
-            handles.events.inc_by(u64::from(step.events));
+        if events > 0 {
+            handles.events.inc_by(u64::from(events));
             if let Some(last) = self.last_event_at {
                 handles.inter_event.observe(seconds(now, last));
             }
             // Those that came in the same read came at the same time.
-            for _ in 1..step.events {
+            for _ in 1..events {
                 handles.inter_event.observe(0.0);
             }
             self.last_event_at = Some(now);
         }
     }
 
-    /// Bytes that were read at `read_at` have been written to the client.
-    pub fn written(&mut self, read_at: Instant, now: Instant) {
+    /// Bytes that were read at `read_at` have been written to the client, which had let them wait
+    /// if it `stalled`: that wait is not the proxy's.
+    pub fn written(&mut self, read_at: Instant, stalled: bool, now: Instant) {
         let State::Open(kind) = self.state else { return };
         let handles = self.route.kind(kind);
-        handles.forward_delay.observe(seconds(now, read_at));
+        if !stalled {
+            handles.forward_delay.observe(seconds(now, read_at));
+        }
         if self.totals.first_byte.is_none() && self.first_read_at.is_some() {
             let first_byte = now.saturating_duration_since(self.began);
             self.totals.first_byte = Some(first_byte);
@@ -209,7 +211,7 @@ mod tests {
         let now = clock::now();
         let mut open = Meter::new(Arc::clone(&route), now);
         open.open(Kind::Sse);
-        open.body_read(Step { bytes: 9, events: 2 }, now);
+        open.body_read(9, 2, now);
         let page = metrics.render();
         let labels = r#"{kind="sse",route="chat",upstream="models"}"#;
         assert!(page.contains(&format!("longwire_streams_active{labels} 1")), "{page}");

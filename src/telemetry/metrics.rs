@@ -12,7 +12,7 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
-use super::buckets;
+use super::{buckets, log};
 use crate::live::kind::Kind;
 use crate::live::reason::CloseReason;
 
@@ -92,7 +92,7 @@ macro_rules! families {
 }
 
 families! {
-    build_info: IntGaugeVec = gauge("build_info", "Version of the running binary.", &["version"]);
+    build_info: IntGaugeVec = gauge("build_info", "Version of the running binary.", &["version", "revision"]);
     connections_active: IntGaugeVec = gauge("connections_active",
         "Client sockets open.", &["listener", "protocol"]);
     connections_accepted: IntCounterVec = counter("connections_accepted_total",
@@ -153,6 +153,8 @@ families! {
         "Requests that went on to another endpoint.", &["upstream", "cause"]);
     upstream_endpoint_streams: IntGaugeVec = gauge("upstream_endpoint_streams",
         "Exchanges open at an endpoint: what least_streams sees.", &["upstream", "endpoint"]);
+    log_lines_dropped: IntCounterVec = counter("log_lines_dropped_total",
+        "Log lines dropped because nobody read the log.", &[]);
     draining: IntGaugeVec = gauge("draining",
         "1 while the process is ending.", &[]);
 }
@@ -166,13 +168,15 @@ impl Default for Metrics {
 impl Metrics {
     /// The page in Prometheus' text format.
     pub fn render(&self) -> String {
+        let dropped = self.log_lines_dropped.with_label_values::<&str>(&[]);
+        dropped.inc_by(log::dropped_lines().saturating_sub(dropped.get()));
         // The registry holds only families made here, which encode.
         TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
     }
 
     /// Says which version runs.
-    pub fn set_build_info(&self, version: &str) {
-        self.build_info.with_label_values(&[version]).set(1);
+    pub fn set_build_info(&self, version: &str, revision: &str) {
+        self.build_info.with_label_values(&[version, revision]).set(1);
     }
 
     /// The `draining` gauge.

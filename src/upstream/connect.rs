@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pingora::ErrorType;
 use pingora::connectors::{ConnectorOptions, TransportConnector};
@@ -39,7 +39,8 @@ impl Connector {
 
     /// A connection to the endpoint: an idle one if there is any, else a new one within `limit`.
     ///
-    /// All addresses of the endpoint's name are tried in order.
+    /// All addresses of the endpoint's name are tried in order, each for its share of what is left
+    /// of `limit`.
     pub async fn connect(
         &self,
         endpoint: &Arc<Endpoint>,
@@ -54,16 +55,19 @@ impl Connector {
         let Ok(Ok(addresses)) = resolved else { return Err(count(ConnectResult::Dns)) };
         for &address in &*addresses {
             let peer = peer(endpoint, address);
-            if let Some(stream) = self.0.reused_stream(&peer).await {
-                let stream = Tracked::wake(stream);
+            // One that spoke or closed while it was idle is dropped, and the next one taken.
+            while let Some(stream) = self.0.reused_stream(&peer).await {
+                let Some(stream) = Tracked::wake(stream) else { continue };
                 return Ok(Connection { stream, reused: true, key: peer.reuse_hash() });
             }
         }
         let deadline = began + limit;
         let mut failure = ConnectResult::Other;
-        for &address in &*addresses {
+        for (index, &address) in addresses.iter().enumerate() {
             let peer = peer(endpoint, address);
-            match self.open(&peer, deadline).await {
+            let left = deadline.saturating_duration_since(clock::now());
+            let share = left / u32::try_from(addresses.len() - index).unwrap_or(1);
+            match self.open(&peer, share).await {
                 Ok(stream) => {
                     count(ConnectResult::Ok);
                     let took = clock::now().saturating_duration_since(began);
@@ -77,8 +81,8 @@ impl Connector {
         Err(failure)
     }
 
-    async fn open(&self, peer: &HttpPeer, deadline: Instant) -> Result<Stream, ConnectResult> {
-        match tokio::time::timeout_at(deadline.into(), self.0.new_stream(peer)).await {
+    async fn open(&self, peer: &HttpPeer, limit: Duration) -> Result<Stream, ConnectResult> {
+        match tokio::time::timeout(limit, self.0.new_stream(peer)).await {
             Err(_) => Err(ConnectResult::Timeout),
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => Err(match error.etype() {
@@ -96,7 +100,8 @@ impl Connector {
             endpoint.metrics().pool_closed(PoolClose::Full).inc();
             return;
         }
-        self.0.release_stream(Tracked::rest(stream), key, pool.idle_timeout);
+        let stream = Tracked::rest(stream, pool.idle_timeout);
+        self.0.release_stream(stream, key, pool.idle_timeout);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,8 @@ pub struct Endpoint {
     idle: AtomicUsize,
     metrics: EndpointMetrics,
     resolved: Mutex<Option<(Instant, Arc<[SocketAddr]>)>>,
+    /// A look-up is under way in the background.
+    resolving: AtomicBool,
 }
 
 impl Endpoint {
@@ -48,6 +50,7 @@ impl Endpoint {
             idle: AtomicUsize::new(0),
             metrics,
             resolved: Mutex::new(None),
+            resolving: AtomicBool::new(false),
         }
     }
 
@@ -81,29 +84,35 @@ impl Endpoint {
         &self.metrics
     }
 
-    /// Its addresses: never empty. A name is looked up at most every ten seconds; when that fails,
-    /// the last good answer stays.
-    pub async fn addresses(&self) -> io::Result<Arc<[SocketAddr]>> {
+    /// Its addresses: never empty. A name is looked up once, and again in the background when the
+    /// answer is older than ten seconds; until there is a new one, the last good answer stays.
+    pub async fn addresses(self: &Arc<Self>) -> io::Result<Arc<[SocketAddr]>> {
         if let Ok(address) = self.host.parse::<IpAddr>() {
             return Ok([SocketAddr::new(address, self.port)].into());
         }
         let last = self.lock().clone();
-        if let Some((at, addresses)) = &last
-            && clock::now().saturating_duration_since(*at) < RESOLVE_EVERY
-        {
-            return Ok(Arc::clone(addresses));
+        let Some((at, addresses)) = last else { return self.resolve().await };
+        let is_old = clock::now().saturating_duration_since(at) >= RESOLVE_EVERY;
+        if is_old && !self.resolving.swap(true, Ordering::AcqRel) {
+            let endpoint = Arc::clone(self);
+            tokio::spawn(async move {
+                if let Err(error) = endpoint.resolve().await {
+                    tracing::warn!(host = endpoint.host, %error, "cannot resolve; using the last answer");
+                }
+                endpoint.resolving.store(false, Ordering::Release);
+            });
         }
-        let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
-        let found: io::Result<Arc<[SocketAddr]>> = found.map(Iterator::collect);
-        match (found, last) {
-            (Ok(addresses), _) if !addresses.is_empty() => {
-                *self.lock() = Some((clock::now(), Arc::clone(&addresses)));
-                Ok(addresses)
-            }
-            (_, Some((_, addresses))) => Ok(addresses),
-            (Ok(_), None) => Err(io::Error::from(io::ErrorKind::NotFound)),
-            (Err(error), None) => Err(error),
+        Ok(addresses)
+    }
+
+    async fn resolve(&self) -> io::Result<Arc<[SocketAddr]>> {
+        let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await?;
+        let addresses: Arc<[SocketAddr]> = found.collect();
+        if addresses.is_empty() {
+            return Err(io::ErrorKind::NotFound.into());
         }
+        *self.lock() = Some((clock::now(), Arc::clone(&addresses)));
+        Ok(addresses)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Instant, Arc<[SocketAddr]>)>> {

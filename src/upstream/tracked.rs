@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use pingora::protocols::raw_connect::ProxyDigest;
@@ -21,6 +21,7 @@ use pingora::protocols::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::endpoint::Endpoint;
+use crate::clock;
 use crate::telemetry::metrics::PoolClose;
 
 /// A counted connection.
@@ -34,8 +35,13 @@ pub struct Tracked {
 enum State {
     /// Serving an exchange.
     Active,
-    /// In the pool; what would be the reason if it were dropped now.
-    Idle(PoolClose),
+    /// In the pool, until then.
+    Idle {
+        /// When it will have been idle for too long.
+        expires: Option<Instant>,
+        /// What the pool read from it, which ends it.
+        read: Option<PoolClose>,
+    },
 }
 
 impl Tracked {
@@ -45,37 +51,37 @@ impl Tracked {
         Box::new(Self { inner, endpoint, state: State::Active })
     }
 
-    /// Marks a connection as idle; a connection that is not counted passes unchanged.
-    pub fn rest(stream: Stream) -> Stream {
-        Self::change(stream, State::Idle(PoolClose::IdleTimeout))
-    }
-
-    /// Marks a connection from the pool as active.
-    pub fn wake(stream: Stream) -> Stream {
-        Self::change(stream, State::Active)
-    }
-
-    fn change(stream: Stream, state: State) -> Stream {
-        if !stream.as_any().is::<Self>() {
-            return stream;
-        }
-        let mut tracked = stream.into_any().downcast::<Self>().expect("it is one");
+    /// Marks a connection as idle, for at most `limit`.
+    pub fn rest(stream: Stream, limit: Option<Duration>) -> Stream {
+        let mut tracked = Self::of(stream);
         tracked.leave();
-        tracked.state = state;
-        match state {
-            State::Active => tracked.endpoint.metrics().active.inc(),
-            State::Idle(_) => {
-                tracked.endpoint.metrics().idle.inc();
-                tracked.endpoint.idle().fetch_add(1, Ordering::Relaxed);
-            }
-        }
+        let expires = limit.map(|limit| clock::now() + limit);
+        tracked.state = State::Idle { expires, read: None };
+        tracked.endpoint.metrics().idle.inc();
+        tracked.endpoint.idle().fetch_add(1, Ordering::Relaxed);
         tracked
+    }
+
+    /// Marks a connection from the pool as active; `None` if something was read from it meanwhile.
+    pub fn wake(stream: Stream) -> Option<Stream> {
+        let mut tracked = Self::of(stream);
+        if matches!(tracked.state, State::Idle { read: Some(_), .. }) {
+            return None;
+        }
+        tracked.leave();
+        tracked.state = State::Active;
+        tracked.endpoint.metrics().active.inc();
+        Some(tracked)
+    }
+
+    fn of(stream: Stream) -> Box<Self> {
+        stream.into_any().downcast().expect("only counted connections are given to the pool")
     }
 
     fn leave(&self) {
         match self.state {
             State::Active => self.endpoint.metrics().active.dec(),
-            State::Idle(_) => {
+            State::Idle { .. } => {
                 self.endpoint.metrics().idle.dec();
                 self.endpoint.idle().fetch_sub(1, Ordering::Relaxed);
             }
@@ -86,8 +92,11 @@ impl Tracked {
 impl Drop for Tracked {
     fn drop(&mut self) {
         self.leave();
-        if let State::Idle(reason) = self.state {
-            self.endpoint.metrics().pool_closed(reason).inc();
+        if let State::Idle { expires, read } = self.state {
+            let expired = expires.is_some_and(|at| at <= clock::now());
+            // The pool also drops a connection that it cannot hand over in time.
+            let otherwise = if expired { PoolClose::IdleTimeout } else { PoolClose::Unclean };
+            self.endpoint.metrics().pool_closed(read.unwrap_or(otherwise)).inc();
         }
     }
 }
@@ -101,10 +110,9 @@ impl AsyncRead for Tracked {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.inner).poll_read(cx, buffer);
         // The pool reads an idle connection to learn of its end.
-        if let (State::Idle(_), Poll::Ready(_)) = (self.state, &polled) {
+        if let (State::Idle { read, .. }, Poll::Ready(_)) = (&mut self.state, &polled) {
             let stray = buffer.filled().len() > before;
-            let reason = if stray { PoolClose::Unclean } else { PoolClose::PeerClosed };
-            self.state = State::Idle(reason);
+            *read = Some(if stray { PoolClose::Unclean } else { PoolClose::PeerClosed });
         }
         polled
     }

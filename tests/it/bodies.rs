@@ -404,32 +404,34 @@ async fn the_response_streams_down_while_the_request_streams_up() {
 #[tokio::test]
 async fn eight_megabytes_each_way_pass_a_client_that_writes_all_before_it_reads() {
     const SIZE: usize = 8 << 20;
-    let upstream = Upstream::serve(|mut upstream| async move {
-        upstream.head().await;
-        let (mut read, mut write) = upstream.stream.into_split();
-        let writing = tokio::spawn(async move {
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n");
-            write.write_all(head.as_bytes()).await.unwrap();
-            let mut down = pattern(SIZE);
-            down.reverse();
-            write.write_all(&down).await.unwrap();
-            write
-        });
-        let mut up = upstream.inbox;
-        while up.len() < SIZE && read.read_buf(&mut up).await.unwrap() > 0 {}
-        assert_same(&up, &pattern(SIZE), "the request body");
-        let _open = writing.await.unwrap();
-        while read.read_buf(&mut up).await.unwrap_or(0) > 0 {}
+    let up = Arc::new(pattern(SIZE));
+    let down: Arc<Vec<u8>> = Arc::new(up.iter().rev().copied().collect());
+    let (sent, answer) = (Arc::clone(&up), Arc::clone(&down));
+    let upstream = Upstream::serve(move |mut upstream| {
+        let (sent, answer) = (Arc::clone(&sent), Arc::clone(&answer));
+        async move {
+            upstream.head().await;
+            let (mut read, mut write) = upstream.stream.into_split();
+            let writing = tokio::spawn(async move {
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n");
+                write.write_all(head.as_bytes()).await.unwrap();
+                write.write_all(&answer).await.unwrap();
+                write
+            });
+            let mut body = upstream.inbox;
+            body.reserve(SIZE);
+            while body.len() < SIZE && read.read_buf(&mut body).await.unwrap() > 0 {}
+            assert!(body == *sent, "the request body has arrived as it was sent");
+            let _open = writing.await.unwrap();
+            while read.read_buf(&mut body).await.unwrap_or(0) > 0 {}
+        }
     })
     .await;
     let proxy = Proxy::to(upstream.address).start().await;
     let mut client = proxy.client().await;
-    client.post("/", &pattern(SIZE)).await;
+    client.post("/", &up).await;
     let response = client.response().await;
-    let mut expected = pattern(SIZE);
-    expected.reverse();
-    assert!(response.complete);
-    assert_same(&response.body, &expected, "the response body");
+    assert!(response.complete && response.body == *down, "the response body is as it was sent");
     let ends = proxy.logged("end", 1).await;
     assert_eq!((&ends[0]["bytes_in"], &ends[0]["bytes_out"]), (&SIZE.into(), &SIZE.into()));
     assert_eq!(proxy.reason().await, "completed");

@@ -22,9 +22,7 @@ struct Demo {
 }
 
 fn longwire(arguments: &[&str]) -> Command {
-    let mut longwire = Command::new(env!("CARGO_BIN_EXE_longwire"));
-    longwire.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
-    longwire
+    Peer::program(&[&[env!("CARGO_BIN_EXE_longwire")], arguments].concat())
 }
 
 impl Demo {

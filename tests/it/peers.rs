@@ -249,12 +249,10 @@ async fn promtool_has_nothing_to_say() {
 
 /// What `promtool check metrics` says of a page: exit code, and all that it wrote.
 async fn promtool(page: &str) -> (Option<i32>, String) {
-    let mut promtool = Command::new("promtool")
-        .args(["check", "metrics"])
+    let mut promtool = Peer::program(&["promtool", "check", "metrics"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .kill_on_drop(true)
         .spawn()
         .unwrap();
     let mut stdin = promtool.stdin.take().unwrap();
@@ -299,10 +297,6 @@ fn sum(page: &str, parts: &[&str]) -> f64 {
 
 /// The real one, whatever the environment says about proxies and defaults.
 fn curl(options: &[&str]) -> Command {
-    let mut curl = Command::new("curl");
-    curl.args(["--disable", "--silent", "--show-error", "--noproxy", "*", "--max-time", "30"])
-        .args(options)
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
-    curl
+    let plain = ["curl", "-q", "--silent", "--show-error", "--noproxy", "*", "--max-time", "30"];
+    Peer::program(&[&plain, options].concat())
 }

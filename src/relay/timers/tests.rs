@@ -28,17 +28,13 @@ const fn ms(number: u64) -> Duration {
 
 /// Waits, as the loop does, for what is due first: when, and what.
 fn wait(timers: &mut Timers, rules: &Proxy) -> Option<(Instant, Due)> {
-    loop {
-        let at = timers.next(rules)?;
-        match timers.due(rules, at) {
-            Due::Nothing => panic!("woken for nothing"),
-            Due::Heartbeat => {
-                timers.heartbeat_done(at);
-                return Some((at, Due::Heartbeat));
-            }
-            end => return Some((at, end)),
-        }
+    let at = timers.next(rules)?;
+    let due = timers.due(rules, at);
+    assert_ne!(due, Due::Nothing, "woken for nothing");
+    if due == Due::Heartbeat {
+        timers.heartbeat_done(at);
     }
+    Some((at, due))
 }
 
 #[test]
@@ -49,7 +45,8 @@ fn an_hour_of_heartbeats_never_lands_inside_an_event() {
     let rules = rules("sse.heartbeat = \"15s\"\ntimeouts.idle = \"2h\"");
     let heartbeat = Some(": keep-alive");
     let mut download = Download::new(Framing::UntilClose, Framing::UntilClose, true, heartbeat);
-    let (began, mut timers, mut out) = (start(), Timers::new(start()), Vec::new());
+    let began = start();
+    let (mut timers, mut out) = (Timers::new(began), Vec::new());
     timers.request_sent(began);
     timers.head_read(true, began);
     let (mut beats, mut skipped) = (0, 0);
@@ -84,11 +81,13 @@ fn each_wait_has_its_deadline() {
         "sse.heartbeat = \"off\"\ntimeouts = { first_byte = \"1s\", first_event = \"2s\", \
          idle = \"3s\", send = \"4s\", max_duration = \"off\" }",
     );
-    let (began, mut timers) = (start(), Timers::new(start()));
-    assert_eq!(timers.next(&rules), None, "sending is the client's time");
+    let began = start();
+    let mut timers = Timers::new(began);
+    let slow = Due::End(CloseReason::SlowClient);
+    assert_eq!(wait(&mut timers, &rules), Some((began + ms(60_000), slow)), "it owes a body");
     timers.upstream_stalls(began);
     assert_eq!(wait(&mut timers, &rules).unwrap().1, Due::End(CloseReason::SendTimeout));
-    timers.upstream_flows();
+    timers.upstream_flows(began);
     timers.request_sent(began);
     let end = |reason| Due::End(reason);
     let first_byte = (began + ms(1000), end(CloseReason::FirstByteTimeout));
@@ -106,7 +105,8 @@ fn a_stalled_client_stops_the_other_clocks() {
     let rules = rules(
         "sse.heartbeat = \"1s\"\ntimeouts.idle = \"3s\"\nstream.slow_client_timeout = \"10s\"",
     );
-    let (began, mut timers) = (start(), Timers::new(start()));
+    let began = start();
+    let mut timers = Timers::new(began);
     timers.request_sent(began);
     timers.head_read(true, began);
     timers.body_read(began);
@@ -126,10 +126,29 @@ fn a_stalled_client_stops_the_other_clocks() {
 }
 
 #[test]
+fn whose_turn_it_is_decides_who_is_late() {
+    let rules = rules("timeouts.first_byte = \"1s\"\nstream.slow_client_timeout = \"10s\"");
+    let began = start();
+    let mut timers = Timers::new(began);
+    // The upstream was asked for `100 Continue`.
+    timers.request_sent(began);
+    assert_eq!(timers.next(&rules), Some(began + ms(1000)));
+    // The client sends without it.
+    timers.request_read(began + ms(900));
+    assert_eq!(timers.next(&rules), Some(began + ms(10_900)));
+    timers.request_sent(began + ms(2000));
+    assert_eq!(timers.next(&rules), Some(began + ms(3000)));
+    timers.head_read(false, began + ms(2500));
+    timers.request_read(began + ms(2600));
+    assert!(timers.next(&rules) > Some(began + ms(60_000)), "a response under way is not late");
+}
+
+#[test]
 fn max_duration_runs_from_the_beginning() {
     let rules =
         rules("timeouts = { idle = \"off\", max_duration = \"1h\" }\nsse.heartbeat = \"off\"");
-    let (began, mut timers) = (start(), Timers::new(start()));
+    let began = start();
+    let mut timers = Timers::new(began);
     timers.request_sent(began);
     timers.head_read(false, began);
     for minute in 0..59 {

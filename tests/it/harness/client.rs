@@ -62,6 +62,14 @@ impl Client {
         Self { stream, inbox: Vec::new() }
     }
 
+    /// A connection whose kernel takes little ahead of what is read.
+    pub async fn connect_narrow(address: SocketAddr) -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(16 * 1024).unwrap();
+        let stream = soon("a connection", socket.connect(address)).await.unwrap();
+        Self { stream, inbox: Vec::new() }
+    }
+
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         soon("the bytes to go out", self.stream.write_all(bytes.as_ref())).await.unwrap();
     }

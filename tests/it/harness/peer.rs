@@ -32,7 +32,7 @@ pub struct Peer {
 impl Peer {
     /// Starts a server, such as `["node", "close-listener/server.mjs"]`.
     pub async fn serve(command: &[&str]) -> Self {
-        let mut child = program(command)
+        let mut child = Self::program(command)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -67,7 +67,7 @@ impl Peer {
 
     /// Runs a client program to its end; gives the JSON of its last line.
     pub async fn run(command: &[&str]) -> Value {
-        let running = program(command).stdin(Stdio::null()).output();
+        let running = Self::program(command).output();
         let output = tokio::time::timeout(LONGEST_RUN, running)
             .await
             .unwrap_or_else(|_| panic!("{command:?} runs longer than {LONGEST_RUN:?}"))
@@ -78,15 +78,17 @@ impl Peer {
         let last = stdout.lines().last().unwrap_or_default();
         serde_json::from_str(last).unwrap_or_else(|_| panic!("{command:?} ended with {last:?}"))
     }
-}
 
-/// A program that does not outlive the test. `python` is the one that has the packages of
-/// `requirements.txt`.
-fn program(command: &[&str]) -> Command {
-    let mut program = match command[0] {
-        "python" => Command::new(peers().join(".venv/bin/python")),
-        name => Command::new(name),
-    };
-    program.args(&command[1..]).current_dir(peers()).kill_on_drop(true);
-    program
+    /// A program that does not outlive the test, not even when the test is killed. `python` is the
+    /// one that has the packages of `requirements.txt`.
+    pub fn program(command: &[&str]) -> Command {
+        let mut program = Command::new("setpriv");
+        program.args(["--pdeathsig", "KILL"]);
+        match command[0] {
+            "python" => program.arg(peers().join(".venv/bin/python")),
+            name => program.arg(name),
+        };
+        program.args(&command[1..]).current_dir(peers()).stdin(Stdio::null()).kill_on_drop(true);
+        program
+    }
 }

@@ -1,0 +1,200 @@
+//! From the upstream to the client.
+
+use std::io;
+use std::ops::ControlFlow::{self, Break, Continue};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use super::{Event, Link, Stage};
+use crate::clock;
+use crate::http1::head::parse_response;
+use crate::live::reason::CloseReason;
+use crate::relay::client::poll_read;
+use crate::relay::download::Eof;
+use crate::relay::scratch::Scratch;
+
+/// Largest response head. Servers that set many cookies reach 16 KiB.
+const RESPONSE_HEAD_MAX_BYTES: usize = 64 * 1024;
+
+impl Link<'_> {
+    pub(super) fn read_upstream(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut Scratch,
+    ) -> ControlFlow<Event, bool> {
+        if !self.inbox.is_empty() {
+            let inbox = std::mem::take(&mut self.inbox);
+            return self.upstream_bytes(cx, &inbox, &mut scratch.out);
+        }
+        match poll_read(&mut self.upstream, cx, &mut scratch.read) {
+            Poll::Pending => Continue(false),
+            Poll::Ready(Ok(0)) => self.upstream_closed(cx, &mut scratch.out),
+            Poll::Ready(Ok(count)) => {
+                self.upstream_bytes(cx, &scratch.read[..count], &mut scratch.out)
+            }
+            Poll::Ready(Err(_)) => Break(Event::End(CloseReason::UpstreamReset.into())),
+        }
+    }
+
+    fn upstream_bytes(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+    ) -> ControlFlow<Event, bool> {
+        if let Stage::Head(head) = &mut self.stage {
+            head.extend_from_slice(bytes);
+            return match parse_response(head) {
+                Ok(Some((parsed, length))) => {
+                    self.inbox = head.split_off(length);
+                    *head = Vec::new();
+                    Break(Event::Head(Box::new(parsed)))
+                }
+                Ok(None) if head.len() <= RESPONSE_HEAD_MAX_BYTES => Continue(true),
+                Ok(None) | Err(_) => Break(Event::End(CloseReason::ProtocolError.into())),
+            };
+        }
+        let now = clock::now();
+        self.decode(bytes, out, now);
+        self.send(cx, out, Some(now))
+    }
+
+    /// Body bytes from the upstream, encoded into `out`.
+    pub(super) fn decode(&mut self, bytes: &[u8], out: &mut Vec<u8>, now: Instant) {
+        let Stage::Body(body) = &mut self.stage else { return };
+        let mut input = bytes;
+        match body.push(&mut input, out) {
+            Ok(step) => {
+                if step.bytes > 0 {
+                    self.timers.body_read(now);
+                    self.meter.body_read(step.bytes, step.events, now);
+                }
+                if body.is_done() {
+                    self.upstream_clean &= input.is_empty();
+                    self.ending = Some(CloseReason::Completed.into());
+                }
+            }
+            // What was good is delivered, then the connection is cut.
+            Err(_) => self.ending = Some(CloseReason::ProtocolError.into()),
+        }
+    }
+
+    fn upstream_closed(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut Vec<u8>,
+    ) -> ControlFlow<Event, bool> {
+        self.upstream_clean = false;
+        let Stage::Body(body) = &mut self.stage else {
+            return Break(Event::End(CloseReason::UpstreamReset.into()));
+        };
+        match body.end() {
+            Eof::Truncated => Break(Event::End(CloseReason::Truncated.into())),
+            Eof::Clean => {
+                body.finish(out);
+                self.ending = Some(CloseReason::UpstreamClosed.into());
+                self.send(cx, out, None)
+            }
+        }
+    }
+
+    /// Writes a heartbeat, if one may stand here.
+    pub(super) fn heartbeat(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut Vec<u8>,
+    ) -> ControlFlow<Event, bool> {
+        let Stage::Body(body) = &mut self.stage else { return Continue(false) };
+        let Some(bytes) = body.push_heartbeat(out) else { return Continue(false) };
+        self.meter.heartbeat(bytes);
+        self.send(cx, out, None)
+    }
+
+    /// Writes `out` to the client; what it does not take now waits in `to_client`.
+    ///
+    /// From the thread's buffer straight to the socket: a stream that flows owns no buffer.
+    fn send(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut Vec<u8>,
+        read_at: Option<Instant>,
+    ) -> ControlFlow<Event, bool> {
+        let mut taken = 0;
+        if self.to_client.is_empty() && !out.is_empty() {
+            taken = match self.client.poll_write(cx, out) {
+                Poll::Pending => 0,
+                Poll::Ready(Ok(count)) => count,
+                Poll::Ready(Err(error)) => return Break(gone(&error)),
+            };
+            self.unflushed = true;
+            self.read_at = read_at;
+        }
+        self.to_client.push(&out[taken..]);
+        out.clear();
+        Continue(true)
+    }
+
+    pub(super) fn write_client(&mut self, cx: &mut Context<'_>) -> ControlFlow<Event, bool> {
+        let mut moved = false;
+        while !self.to_client.is_empty() {
+            match self.client.poll_write(cx, self.to_client.rest()) {
+                Poll::Pending => {
+                    self.client_stalls();
+                    return Continue(moved);
+                }
+                Poll::Ready(Ok(0)) => return Break(gone(&io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Err(error)) => return Break(gone(&error)),
+                Poll::Ready(Ok(count)) => {
+                    moved = true;
+                    self.unflushed = true;
+                    self.to_client.take(count);
+                    if self.stalled_at.is_some() {
+                        self.timers.client_stalls(clock::now());
+                    }
+                }
+            }
+        }
+        if self.unflushed {
+            match self.client.poll_flush(cx) {
+                Poll::Pending => return Continue(moved),
+                Poll::Ready(Err(error)) => return Break(gone(&error)),
+                Poll::Ready(Ok(())) => self.client_took_all(),
+            }
+        }
+        Continue(moved)
+    }
+
+    fn client_stalls(&mut self) {
+        if self.stalled_at.is_some() {
+            return;
+        }
+        let now = clock::now();
+        self.stalled_at = Some(now);
+        self.timers.client_stalls(now);
+        self.client.allow_stall(self.around.rules.stream.slow_client_timeout);
+        self.arm_earlier();
+    }
+
+    fn client_took_all(&mut self) {
+        self.unflushed = false;
+        let now = clock::now();
+        let stalled_at = self.stalled_at.take();
+        if let Some(read_at) = self.read_at.take() {
+            self.meter.written(read_at, stalled_at.is_some(), now);
+        }
+        if let Some(since) = stalled_at {
+            self.meter.stalled(now - since);
+            self.timers.client_flows(now);
+            self.arm_earlier();
+        }
+    }
+}
+
+/// What a failed write says about the client: the kernel gives up on one that takes nothing for as
+/// long as [`crate::relay::client::Client::allow_stall`] said.
+fn gone(error: &io::Error) -> Event {
+    Event::End(match error.kind() {
+        io::ErrorKind::TimedOut => CloseReason::SlowClient.into(),
+        _ => CloseReason::ClientClosed.into(),
+    })
+}

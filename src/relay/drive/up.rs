@@ -1,0 +1,113 @@
+//! From the client to the upstream.
+
+use std::ops::ControlFlow::{self, Break, Continue};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::AsyncWrite;
+
+use super::{End, Event, Link};
+use crate::clock;
+use crate::live::reason::CloseReason;
+use crate::relay::client::READ_AHEAD_BYTES;
+use crate::relay::scratch::Scratch;
+
+impl Link<'_> {
+    /// Reads the request's body, or what shows that the client has left.
+    pub(super) fn read_client(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut Scratch,
+    ) -> ControlFlow<Event, bool> {
+        if self.client_eof {
+            return Continue(false);
+        }
+        let uploading = !self.upload.is_done() && !self.upload_broken;
+        let unread = if uploading {
+            !self.to_upstream.is_empty()
+        } else {
+            self.client.inbox.len() >= READ_AHEAD_BYTES
+        };
+        self.look_after_client(unread);
+        if unread {
+            return Continue(false);
+        }
+        if uploading && !self.client.inbox.is_empty() {
+            let inbox = std::mem::take(&mut self.client.inbox);
+            return self.client_bytes(cx, &inbox, &mut scratch.out);
+        }
+        match self.client.poll_read(cx, &mut scratch.read) {
+            Poll::Pending => Continue(false),
+            Poll::Ready(Ok(count)) if count > 0 => {
+                self.client_bytes(cx, &scratch.read[..count], &mut scratch.out)
+            }
+            // The response is complete; a client that wants nothing more may still be reading it.
+            Poll::Ready(_) if self.ending.is_some() => {
+                self.client_eof = true;
+                Continue(false)
+            }
+            Poll::Ready(_) => Break(Event::End(CloseReason::ClientClosed.into())),
+        }
+    }
+
+    fn client_bytes(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+    ) -> ControlFlow<Event, bool> {
+        let mut input = bytes;
+        if !self.upload.is_done() && !self.upload_broken {
+            let before = self.upload.bytes();
+            let pushed = self.upload.push(&mut input, out);
+            if pushed.is_err() {
+                let reason = CloseReason::ProtocolError;
+                return Break(Event::End(End { reason, client_to_blame: true }));
+            }
+            self.to_upstream.push(out);
+            out.clear();
+            self.expects_continue = false;
+            self.meter.request_bytes(self.upload.bytes() - before);
+            self.timers.request_read(clock::now());
+            self.write_upstream(cx);
+        }
+        self.client.inbox.extend_from_slice(input);
+        Continue(true)
+    }
+
+    pub(super) fn write_upstream(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut moved = false;
+        while !self.to_upstream.is_empty() {
+            match Pin::new(&mut self.upstream).poll_write(cx, self.to_upstream.rest()) {
+                Poll::Pending => {
+                    if moved || !self.timers.upstream_is_stalled() {
+                        self.timers.upstream_stalls(clock::now());
+                        self.arm_earlier();
+                    }
+                    return moved;
+                }
+                Poll::Ready(Ok(count)) if count > 0 => {
+                    moved = true;
+                    self.to_upstream.take(count);
+                }
+                // It may have answered before it closed: what it said decides.
+                Poll::Ready(_) => {
+                    self.upload_broken = true;
+                    self.to_upstream.clear();
+                }
+            }
+        }
+        if self.timers.upstream_is_stalled() {
+            self.timers.upstream_flows(clock::now());
+            self.arm_earlier();
+        }
+        let all = self.upload.is_done() || self.upload_broken;
+        if self.timers.awaits_request() && (all || self.expects_continue) {
+            let now = clock::now();
+            self.timers.request_sent(now);
+            self.meter.request_sent(now);
+            self.arm_earlier();
+        }
+        moved
+    }
+}
