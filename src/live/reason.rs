@@ -69,4 +69,15 @@ mod tests {
             assert!(label.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{label}");
         }
     }
+
+    #[test]
+    fn the_readme_has_the_same_table() {
+        let readme = include_str!("../../README.md");
+        let rows = readme.lines().skip_while(|line| !line.starts_with("| reason |")).skip(2);
+        let rows: Vec<_> = rows.take_while(|line| line.starts_with('|')).collect();
+        let table = CloseReason::ALL.iter().map(|reason| reason.row());
+        let table: Vec<_> =
+            table.map(|row| format!("| `{}` | {} |", row.label, row.meaning)).collect();
+        assert_eq!(rows, table);
+    }
 }

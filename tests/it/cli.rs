@@ -2,15 +2,15 @@ use std::process::{Command, Output};
 
 use crate::harness::{Client, Upstream, until};
 
-fn longwire(arguments: &[&str]) -> Output {
+pub fn longwire(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_longwire")).args(arguments).output().unwrap()
 }
 
-fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-fn write(content: &str) -> tempfile::NamedTempFile {
+pub fn write(content: &str) -> tempfile::NamedTempFile {
     let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
     std::fs::write(file.path(), content).unwrap();
     file

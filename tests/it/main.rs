@@ -32,6 +32,8 @@ mod heartbeat;
 mod leave;
 /// Programs that nobody here wrote: a browser, curl, Node, Python, nginx, promtool.
 mod peers;
+/// What the README says is true.
+mod readme;
 /// Upstream connections: which are used again, which are not, and how they are counted.
 mod reuse;
 /// Clients that do not read.

@@ -1,0 +1,42 @@
+# make demo and make test do all their set-up by themselves; the rest expects that one of them ran.
+
+BIN := target/debug/longwire
+
+.PHONY: help demo test lint release compare-nginx bench-streams deps peers
+
+help:
+	@echo "make demo           a model, the proxy and a chat page, on http://127.0.0.1:8080/"
+	@echo "make test           all tests, with browsers, SDKs and servers (installs what is missing)"
+	@echo "make compare-nginx  what an upstream and a client see of longwire and of nginx, as a table"
+	@echo "make bench-streams  memory per idle stream and CPU per event"
+	@echo "make release        target/release/longwire"
+	@echo "make lint           formatting and clippy, warnings are errors"
+
+demo: deps
+	cargo run --quiet -- demo
+
+test: peers
+	cargo test
+
+lint:
+	cargo fmt --check
+	cargo clippy --all-targets --quiet -- -D warnings
+
+release: deps
+	cargo build --release
+
+compare-nginx: peers
+	cargo build --quiet
+	python3 tests/peers/compare-nginx/compare.py --longwire $(BIN) --markdown
+
+bench-streams: release
+	python3 benches/streams.py target/release/longwire
+
+# What the build needs: Rust, cmake and a C compiler (for pingora's zlib-ng).
+deps:
+	@command -v cargo >/dev/null || { echo "Rust is missing: https://rustup.rs" >&2; exit 1; }
+	@tests/peers/install --build
+
+# What the tests need: Chromium, Node, nginx, promtool, npm and Python packages.
+peers: deps
+	@tests/peers/install
