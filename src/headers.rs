@@ -132,8 +132,11 @@ fn forwarded(fields: &mut Fields, host: &Bytes, sender: Sender<'_>) {
         ("X-Forwarded-Host", host.clone()),
     ] {
         let theirs_stays = trusted && fields.contains(name);
-        if !theirs_stays && !ours.is_empty() {
-            fields.set(name, ours);
+        if !theirs_stays {
+            fields.remove(name);
+            if !ours.is_empty() {
+                fields.append(name, ours);
+            }
         }
     }
 }

@@ -130,7 +130,7 @@ impl Forward<'_> {
                 };
             }
         };
-        let (reused, key) = (connection.reused, connection.key());
+        let (reused, key) = (connection.reused, connection.key);
         let endpoint = seat.endpoint();
         let metrics = endpoint.metrics();
         if reused {
@@ -180,13 +180,14 @@ impl Forward<'_> {
             false => std::task::Poll::Pending,
         });
         tokio::pin!(ended);
-        while let Some(seat) = self.upstream.pick(&mut tried) {
+        while let Some(seat) = self.upstream.pick(&mut tried, clock::now()) {
             let limit = self.rules.timeouts.connect;
             tokio::select! {
                 connected = connector.connect(seat.endpoint(), limit) => match connected {
                     Ok(connection) => return Ok((seat, connection)),
                     Err(result) => {
                         failure = result;
+                        seat.endpoint().failed(clock::now());
                         let name = seat.endpoint().name();
                         tracing::warn!(
                             upstream = self.upstream.name(),

@@ -76,28 +76,30 @@ impl Download {
     }
 
     /// Takes what belongs to the body from the front of `input` and appends it to `out`, framed.
-    pub fn push(&mut self, input: &mut &[u8], out: &mut Vec<u8>) -> Result<Step, BodyError> {
+    /// Gives what that was, also when what came behind it is broken.
+    pub fn push(&mut self, input: &mut &[u8], out: &mut Vec<u8>) -> (Step, Result<(), BodyError>) {
         let mut step = Step::default();
         while !self.done {
-            match self.decoder.next(input)? {
-                Piece::Data(data) => {
+            match self.decoder.next(input) {
+                Ok(Piece::Data(data)) => {
                     step.bytes += data.len() as u64;
                     if let Some(scanner) = &mut self.scanner {
                         step.events += scanner.scan(data);
                     }
                     self.pass(data, out);
                 }
-                Piece::More if self.decoder.is_done() => {}
-                Piece::More => break,
-                Piece::End => {
+                Ok(Piece::More) if self.decoder.is_done() => {}
+                Ok(Piece::More) => break,
+                Ok(Piece::End) => {
                     self.done = true;
                     if self.chunked {
                         out.extend_from_slice(LAST_CHUNK);
                     }
                 }
+                Err(error) => return (step, Err(error)),
             }
         }
-        Ok(step)
+        (step, Ok(()))
     }
 
     /// Appends a heartbeat if one may stand here; says whether it did, and its length.
@@ -178,9 +180,9 @@ mod tests {
             let mut beats = 0;
             for cut in 0..=bytes.len() {
                 let (mut download, mut out) = (sse(), Vec::new());
-                download.push(&mut &bytes[..cut], &mut out).unwrap();
+                download.push(&mut &bytes[..cut], &mut out).1.unwrap();
                 beats += u32::from(download.push_heartbeat(&mut out).is_some());
-                download.push(&mut &bytes[cut..], &mut out).unwrap();
+                download.push(&mut &bytes[cut..], &mut out).1.unwrap();
                 assert_eq!(decode(&out), plain, "{text:?} cut at {cut}");
                 let quirky = out.windows(2).any(|pair| pair == b"\n\n" && out.ends_with(pair));
                 assert!(quirky || !out.ends_with(b": keep-alive\n\n"), "a blank line was added");
@@ -227,9 +229,9 @@ mod tests {
     fn half_a_byte_order_mark_comes_back() {
         let (mut download, mut out) = (sse(), Vec::new());
         download.push_heartbeat(&mut out).unwrap();
-        download.push(&mut &BOM[..2], &mut out).unwrap();
+        download.push(&mut &BOM[..2], &mut out).1.unwrap();
         assert_eq!(download.push_heartbeat(&mut out), None, "inside the mark");
-        download.push(&mut &b"x"[..], &mut out).unwrap();
+        download.push(&mut &b"x"[..], &mut out).1.unwrap();
         assert_eq!(out, b": keep-alive\n\xEF\xBBx");
     }
 
@@ -238,10 +240,11 @@ mod tests {
         let mut download = Download::new(Framing::Chunked, Framing::Chunked, true, BEAT);
         let mut out = Vec::new();
         let mut input = &b"9\r\ndata: a\n\n\r\n"[..];
-        let step = download.push(&mut input, &mut out).unwrap();
+        let (step, pushed) = download.push(&mut input, &mut out);
+        assert_eq!(pushed, Ok(()));
         assert_eq!(step, Step { bytes: 9, events: 1 });
         assert_eq!(download.push_heartbeat(&mut out), Some(13));
-        download.push(&mut &b"0\r\n\r\n"[..], &mut out).unwrap();
+        download.push(&mut &b"0\r\n\r\n"[..], &mut out).1.unwrap();
         assert!(download.is_done());
         let expected = "9\r\ndata: a\n\n\r\nd\r\n: keep-alive\n\r\n0\r\n\r\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
@@ -251,14 +254,14 @@ mod tests {
     #[test]
     fn ends() {
         let mut chunked = Download::new(Framing::Chunked, Framing::Chunked, false, None);
-        chunked.push(&mut &b"5\r\nhel"[..], &mut Vec::new()).unwrap();
+        chunked.push(&mut &b"5\r\nhel"[..], &mut Vec::new()).1.unwrap();
         assert_eq!(chunked.end(), Eof::Truncated);
         let mut length = Download::new(Framing::Length(3), Framing::Length(3), false, None);
-        length.push(&mut &b"he"[..], &mut Vec::new()).unwrap();
+        length.push(&mut &b"he"[..], &mut Vec::new()).1.unwrap();
         assert_eq!(length.end(), Eof::Truncated);
         let mut close = Download::new(Framing::UntilClose, Framing::Chunked, false, None);
         let mut out = Vec::new();
-        close.push(&mut &b"he"[..], &mut out).unwrap();
+        close.push(&mut &b"he"[..], &mut out).1.unwrap();
         assert_eq!(close.end(), Eof::Clean);
         close.finish(&mut out);
         assert_eq!(out, b"2\r\nhe\r\n0\r\n\r\n");

@@ -74,7 +74,7 @@ impl Bound {
         let ready = Arc::new(AtomicBool::new(true));
         let (stop_accepting, shutdown) = watch::channel(false);
         // The admin address answers until the very end.
-        let (_keep_admin, admin_shutdown) = watch::channel(false);
+        let (stop_admin, admin_shutdown) = watch::channel(false);
 
         let Self { config, listeners, admin } = self;
         let drain = config.server.drain.clone();
@@ -108,6 +108,8 @@ impl Bound {
             () = end(&drain, &registry, &stop_accepting) => {}
             signal = signals.next() => tracing::warn!(signal, "ending at once"),
         }
+        stop_accepting.send_replace(true);
+        stop_admin.send_replace(true);
         tracing::info!(open = registry.open(), "stopped");
         Ok(())
     }

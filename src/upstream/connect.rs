@@ -1,23 +1,39 @@
-//! Opens connections to endpoints and keeps idle ones, in pingora's connector and its pool.
+//! Opens connections to endpoints with pingora's connector, and keeps idle ones in pingora's pool.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use pingora::ErrorType;
 use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::protocols::Stream;
-use pingora::upstreams::peer::{HttpPeer, Peer as _};
+use pingora::protocols::l4::ext::get_tcp_info;
+use pingora::upstreams::peer::HttpPeer;
+use pingora_pool::{ConnectionMeta, ConnectionPool};
+use tokio::io::{AsyncRead as _, ReadBuf};
+use tokio::sync::Mutex;
 
 use super::endpoint::Endpoint;
 use super::tracked::Tracked;
 use crate::clock;
-use crate::config::model::Pool;
+use crate::config::model;
 use crate::telemetry::metrics::{ConnectResult, PoolClose};
 
+/// `tcpi_state` of a connection that nobody has closed (linux/tcp_states.h).
+const TCP_ESTABLISHED: u8 = 1;
+
 /// All upstream connections of the process.
-pub struct Connector(TransportConnector);
+pub struct Connector {
+    connector: TransportConnector,
+    /// pingora's connector has one of its own, but loses a connection whose idle watcher has not
+    /// let go of it yet when it is wanted: with several workers that is one in a hundred. The pool
+    /// itself is fine, so it is used here without that step.
+    pool: Arc<ConnectionPool<Arc<Mutex<Stream>>>>,
+}
 
 /// A connection that is ready for a request.
 pub struct Connection {
@@ -25,16 +41,19 @@ pub struct Connection {
     pub stream: Stream,
     /// It has served requests before.
     pub reused: bool,
-    /// Under which it goes back to the pool.
-    key: u64,
+    /// Under which [`Connector::release`] keeps it.
+    pub key: u64,
 }
 
 impl Connector {
     /// With room for that many idle connections over all endpoints.
     pub fn new(max_idle: usize) -> Self {
-        // Each endpoint keeps to its own limit; the pool's is one above all of them, so that one
-        // endpoint's connections never push out another's.
-        Self(TransportConnector::new(Some(ConnectorOptions::new(max_idle + 1))))
+        Self {
+            connector: TransportConnector::new(Some(ConnectorOptions::new(1))),
+            // Each endpoint keeps to its own limit; the pool's is above all of them, so that one
+            // endpoint's connections never push out another's.
+            pool: Arc::new(ConnectionPool::new(max_idle + 1)),
+        }
     }
 
     /// A connection to the endpoint: an idle one if there is any, else a new one within `limit`.
@@ -54,26 +73,23 @@ impl Connector {
         let resolved = tokio::time::timeout(limit, endpoint.addresses()).await;
         let Ok(Ok(addresses)) = resolved else { return Err(count(ConnectResult::Dns)) };
         for &address in &*addresses {
-            let peer = peer(endpoint, address);
-            // One that spoke or closed while it was idle is dropped, and the next one taken.
-            while let Some(stream) = self.0.reused_stream(&peer).await {
-                let Some(stream) = Tracked::wake(stream) else { continue };
-                return Ok(Connection { stream, reused: true, key: peer.reuse_hash() });
+            let key = key(endpoint, address);
+            if let Some(stream) = self.idle(endpoint, key).await {
+                return Ok(Connection { stream, reused: true, key });
             }
         }
         let deadline = began + limit;
         let mut failure = ConnectResult::Other;
         for (index, &address) in addresses.iter().enumerate() {
-            let peer = peer(endpoint, address);
             let left = deadline.saturating_duration_since(clock::now());
             let share = left / u32::try_from(addresses.len() - index).unwrap_or(1);
-            match self.open(&peer, share).await {
+            match self.open(address, share).await {
                 Ok(stream) => {
                     count(ConnectResult::Ok);
                     let took = clock::now().saturating_duration_since(began);
                     endpoint.metrics().connect_duration.observe(took.as_secs_f64());
                     let stream = Tracked::count(stream, Arc::clone(endpoint));
-                    return Ok(Connection { stream, reused: false, key: peer.reuse_hash() });
+                    return Ok(Connection { stream, reused: false, key: key(endpoint, address) });
                 }
                 Err(result) => failure = count(result),
             }
@@ -81,8 +97,30 @@ impl Connector {
         Err(failure)
     }
 
-    async fn open(&self, peer: &HttpPeer, limit: Duration) -> Result<Stream, ConnectResult> {
-        match tokio::time::timeout(limit, self.0.new_stream(peer)).await {
+    /// An idle connection that nobody has closed.
+    async fn idle(&self, endpoint: &Endpoint, key: u64) -> Option<Stream> {
+        loop {
+            let mut shared = self.pool.get(&key)?;
+            // Its watcher gives the connection up, and a moment later forgets it.
+            drop(shared.lock().await);
+            let stream = loop {
+                match Arc::try_unwrap(shared) {
+                    Ok(mutex) => break mutex.into_inner(),
+                    Err(still_shared) => shared = still_shared,
+                }
+                tokio::task::yield_now().await;
+            };
+            let Some(mut stream) = Tracked::wake(stream) else { continue };
+            if is_usable(&mut stream) {
+                return Some(stream);
+            }
+            endpoint.metrics().pool_closed(PoolClose::PeerClosed).inc();
+        }
+    }
+
+    async fn open(&self, address: SocketAddr, limit: Duration) -> Result<Stream, ConnectResult> {
+        let peer = HttpPeer::new(address, false, String::new());
+        match tokio::time::timeout(limit, self.connector.new_stream(&peer)).await {
             Err(_) => Err(ConnectResult::Timeout),
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => Err(match error.etype() {
@@ -95,26 +133,37 @@ impl Connector {
 
     /// Keeps a connection for reuse, if its endpoint may keep another. Its last exchange must be
     /// complete and clean.
-    pub fn release(&self, endpoint: &Endpoint, stream: Stream, key: u64, pool: &Pool) {
-        if endpoint.idle().load(Ordering::Relaxed) >= pool.max_idle {
-            endpoint.metrics().pool_closed(PoolClose::Full).inc();
-            return;
+    pub fn release(&self, endpoint: &Endpoint, mut stream: Stream, key: u64, limits: &model::Pool) {
+        let closed = |reason| endpoint.metrics().pool_closed(reason).inc();
+        if endpoint.idle().load(Ordering::Relaxed) >= limits.max_idle {
+            return closed(PoolClose::Full);
         }
-        let stream = Tracked::rest(stream, pool.idle_timeout);
-        self.0.release_stream(stream, key, pool.idle_timeout);
+        if !is_usable(&mut stream) {
+            return closed(PoolClose::PeerClosed);
+        }
+        let meta = ConnectionMeta::new(key, stream.id());
+        let limit = limits.idle_timeout;
+        let shared = Arc::new(Mutex::new(Tracked::rest(stream, limit)));
+        let watched = Arc::clone(&shared).try_lock_owned().expect("it was made a moment ago");
+        let (evicted, taken) = self.pool.put(&meta, shared);
+        let pool = Arc::clone(&self.pool);
+        tokio::spawn(async move { pool.idle_poll(watched, &meta, limit, evicted, taken).await });
     }
 }
 
-impl Connection {
-    /// Under which [`Connector::release`] keeps it.
-    pub fn key(&self) -> u64 {
-        self.key
-    }
+/// Whether the other end has neither closed the connection nor said anything.
+fn is_usable(stream: &mut Stream) -> bool {
+    // Asked of the kernel: the runtime may not have heard of a FIN yet that is already here.
+    let open = get_tcp_info(stream.id()).is_ok_and(|info| info.tcpi_state == TCP_ESTABLISHED);
+    let mut byte = [0; 1];
+    let mut cx = Context::from_waker(Waker::noop());
+    let read = Pin::new(stream).poll_read(&mut cx, &mut ReadBuf::new(&mut byte));
+    open && matches!(read, Poll::Pending)
 }
 
-fn peer(endpoint: &Endpoint, address: SocketAddr) -> HttpPeer {
-    let mut peer = HttpPeer::new(address, false, String::new());
-    // Two endpoints at one address have pools of their own.
-    peer.group_key = endpoint.id();
-    peer
+/// Two endpoints at one address, and two addresses of one endpoint, are kept apart.
+fn key(endpoint: &Endpoint, address: SocketAddr) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (endpoint.id(), address).hash(&mut hasher);
+    hasher.finish()
 }

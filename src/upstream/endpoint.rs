@@ -13,6 +13,10 @@ use crate::telemetry::metrics::EndpointMetrics;
 /// How long the addresses of a name are used before it is looked up again.
 const RESOLVE_EVERY: Duration = Duration::from_secs(10);
 
+/// How long an endpoint that could not be connected to is passed over, if there are others. It has
+/// no streams, so it would be everybody's first choice.
+const AVOID_FOR: Duration = Duration::from_secs(1);
+
 /// One endpoint.
 pub struct Endpoint {
     /// Tells its pooled connections from those of every other endpoint.
@@ -28,6 +32,8 @@ pub struct Endpoint {
     resolved: Mutex<Option<(Instant, Arc<[SocketAddr]>)>>,
     /// A look-up is under way in the background.
     resolving: AtomicBool,
+    /// When it could not be connected to, last.
+    failed_at: Mutex<Option<Instant>>,
 }
 
 impl Endpoint {
@@ -51,6 +57,7 @@ impl Endpoint {
             metrics,
             resolved: Mutex::new(None),
             resolving: AtomicBool::new(false),
+            failed_at: Mutex::new(None),
         }
     }
 
@@ -72,6 +79,17 @@ impl Endpoint {
     /// Exchanges that are open here.
     pub fn streams(&self) -> usize {
         self.streams.load(Ordering::Relaxed)
+    }
+
+    /// It could not be connected to.
+    pub fn failed(&self, now: Instant) {
+        *self.failed_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+    }
+
+    /// Whether that was a moment ago.
+    pub fn is_down(&self, now: Instant) -> bool {
+        let failed_at = *self.failed_at.lock().unwrap_or_else(PoisonError::into_inner);
+        failed_at.is_some_and(|at| now.saturating_duration_since(at) < AVOID_FOR)
     }
 
     /// Idle connections in the pool.

@@ -10,6 +10,7 @@ pub mod tracked;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use endpoint::{Endpoint, Seat};
 
@@ -60,27 +61,30 @@ impl Upstream {
     }
 
     /// Takes a seat at the endpoint with the fewest open exchanges, leaving out those in `tried`;
-    /// `None` when all were tried.
-    pub fn pick(&self, tried: &mut Tried) -> Option<Seat> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let streams = self.endpoints.iter().map(|endpoint| endpoint.streams());
-        let index = balance::least_streams(streams, turn, |index| tried.contains(index))?;
-        tried.0.push(index);
+    /// `None` when all were tried. Those that could not be connected to a moment ago come last.
+    pub fn pick(&self, tried: &mut Tried, now: Instant) -> Option<Seat> {
+        let turn = *tried.turn.get_or_insert_with(|| self.turn.fetch_add(1, Ordering::Relaxed));
+        let streams = || self.endpoints.iter().map(|endpoint| endpoint.streams());
+        let was_tried = |index| tried.indices.contains(&index);
+        let is_down = |index: usize| self.endpoints[index].is_down(now);
+        let index = balance::least_streams(streams(), turn, |i| was_tried(i) || is_down(i))
+            .or_else(|| balance::least_streams(streams(), turn, was_tried))?;
+        tried.indices.push(index);
         Some(Seat::take(Arc::clone(&self.endpoints[index])))
     }
 }
 
 /// Endpoints that one exchange has tried.
 #[derive(Debug, Default)]
-pub struct Tried(Vec<usize>);
+pub struct Tried {
+    indices: Vec<usize>,
+    /// The exchange's turn among equals, taken with its first pick.
+    turn: Option<usize>,
+}
 
 impl Tried {
     /// How many.
     pub fn count(&self) -> usize {
-        self.0.len()
-    }
-
-    fn contains(&self, index: usize) -> bool {
-        self.0.contains(&index)
+        self.indices.len()
     }
 }

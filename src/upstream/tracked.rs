@@ -94,8 +94,8 @@ impl Drop for Tracked {
         self.leave();
         if let State::Idle { expires, read } = self.state {
             let expired = expires.is_some_and(|at| at <= clock::now());
-            // The pool also drops a connection that it cannot hand over in time.
-            let otherwise = if expired { PoolClose::IdleTimeout } else { PoolClose::Unclean };
+            // The pool is larger than all limits together, so it pushes none out.
+            let otherwise = if expired { PoolClose::IdleTimeout } else { PoolClose::Full };
             self.endpoint.metrics().pool_closed(read.unwrap_or(otherwise)).inc();
         }
     }

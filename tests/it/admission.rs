@@ -72,6 +72,8 @@ async fn what_two_servers_could_read_in_two_ways_is_refused() {
         ("a Host with a word for a port", get("Host: a:http"), 400),
         ("a Host in HTTP/1.0 that is none", "GET / HTTP/1.0\r\nHost: a/b\r\n\r\n".into(), 400),
         ("a target that is no path", "GET a HTTP/1.1\r\nHost: a\r\n\r\n".into(), 400),
+        ("a target with a fragment", "GET /?a#b HTTP/1.1\r\nHost: a\r\n\r\n".into(), 400),
+        ("a target without an authority", "GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n".into(), 400),
         ("a target of another scheme", "GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n".into(), 400),
         (
             "a target with a bad authority",
@@ -79,8 +81,8 @@ async fn what_two_servers_could_read_in_two_ways_is_refused() {
             400,
         ),
         ("CONNECT", "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n".into(), 405),
-        ("HTTP/2's preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into(), 400),
-        ("a version that there is not", "GET / HTTP/1.2\r\nHost: a\r\n\r\n".into(), 400),
+        ("HTTP/2's preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".into(), 505),
+        ("a version that there is not", "GET / HTTP/1.2\r\nHost: a\r\n\r\n".into(), 505),
         ("no version", "GET /\r\n\r\n".into(), 400),
         ("a TLS hello", "\x16\x03\x01\x02\0\x01\0\x01\u{7f}\x03\x03".into(), 400),
     ];

@@ -409,20 +409,23 @@ async fn eight_megabytes_each_way_pass_a_client_that_writes_all_before_it_reads(
     let (sent, answer) = (Arc::clone(&up), Arc::clone(&down));
     let upstream = Upstream::serve(move |mut upstream| {
         let (sent, answer) = (Arc::clone(&sent), Arc::clone(&answer));
+        let down_end = [answer[SIZE - 1]];
         async move {
             upstream.head().await;
             let (mut read, mut write) = upstream.stream.into_split();
             let writing = tokio::spawn(async move {
                 let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n");
                 write.write_all(head.as_bytes()).await.unwrap();
-                write.write_all(&answer).await.unwrap();
+                write.write_all(&answer[..SIZE - 1]).await.unwrap();
                 write
             });
             let mut body = upstream.inbox;
             body.reserve(SIZE);
             while body.len() < SIZE && read.read_buf(&mut body).await.unwrap() > 0 {}
             assert!(body == *sent, "the request body has arrived as it was sent");
-            let _open = writing.await.unwrap();
+            // A response that ends before its request would end the exchange.
+            let mut write = writing.await.unwrap();
+            write.write_all(&down_end).await.unwrap();
             while read.read_buf(&mut body).await.unwrap_or(0) > 0 {}
         }
     })

@@ -45,13 +45,13 @@ impl Link<'_> {
         if let Stage::Head(head) = &mut self.stage {
             head.extend_from_slice(bytes);
             return match parse_response(head) {
-                Ok(Some((parsed, length))) => {
+                Ok(Some((parsed, length))) if length <= RESPONSE_HEAD_MAX_BYTES => {
                     self.inbox = head.split_off(length);
                     *head = Vec::new();
                     Break(Event::Head(Box::new(parsed)))
                 }
                 Ok(None) if head.len() <= RESPONSE_HEAD_MAX_BYTES => Continue(true),
-                Ok(None) | Err(_) => Break(Event::End(CloseReason::ProtocolError.into())),
+                Ok(_) | Err(_) => Break(Event::End(CloseReason::ProtocolError.into())),
             };
         }
         let now = clock::now();
@@ -63,19 +63,17 @@ impl Link<'_> {
     pub(super) fn decode(&mut self, bytes: &[u8], out: &mut Vec<u8>, now: Instant) {
         let Stage::Body(body) = &mut self.stage else { return };
         let mut input = bytes;
-        match body.push(&mut input, out) {
-            Ok(step) => {
-                if step.bytes > 0 {
-                    self.timers.body_read(now);
-                    self.meter.body_read(step.bytes, step.events, now);
-                }
-                if body.is_done() {
-                    self.upstream_clean &= input.is_empty();
-                    self.ending = Some(CloseReason::Completed.into());
-                }
-            }
+        let (step, pushed) = body.push(&mut input, out);
+        if step.bytes > 0 {
+            self.timers.body_read(now);
+            self.meter.body_read(step.bytes, step.events, now);
+        }
+        if pushed.is_err() {
             // What was good is delivered, then the connection is cut.
-            Err(_) => self.ending = Some(CloseReason::ProtocolError.into()),
+            self.ending = Some(CloseReason::ProtocolError.into());
+        } else if body.is_done() {
+            self.upstream_clean &= input.is_empty();
+            self.ending = Some(CloseReason::Completed.into());
         }
     }
 

@@ -59,7 +59,7 @@ fn an_hour_of_heartbeats_never_lands_inside_an_event() {
             if download.push_heartbeat(&mut out).is_some() { beats += 1 } else { skipped += 1 }
         }
         timers.body_read(speaks);
-        download.push(&mut &[*byte][..], &mut out).unwrap();
+        download.push(&mut &[*byte][..], &mut out).1.unwrap();
     }
     assert_eq!(beats + skipped, 120 * 3, "due at 15, 30 and 45 seconds of each silence");
     assert!(beats > 0 && skipped > beats, "{beats} heartbeats, {skipped} had no place");

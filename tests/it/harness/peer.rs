@@ -36,11 +36,13 @@ impl Peer {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("{command:?}: {error} (run `make test` once)"));
+            .unwrap_or_else(|error| panic!("setpriv (of util-linux): {error}"));
         let stdin = child.stdin.take().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
-        let first = soon("the peer's port", stdout.next_line()).await.unwrap().unwrap();
-        let port: u16 = first.strip_prefix("listening ").unwrap().parse().unwrap();
+        let first = soon("the peer's port", stdout.next_line()).await.unwrap();
+        let port = first.as_deref().and_then(|line| line.strip_prefix("listening ")?.parse().ok());
+        let port: u16 =
+            port.unwrap_or_else(|| panic!("{command:?} said {first:?} (run `make test` once)"));
         let events = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&events);
         tokio::spawn(async move {
@@ -71,7 +73,7 @@ impl Peer {
         let output = tokio::time::timeout(LONGEST_RUN, running)
             .await
             .unwrap_or_else(|_| panic!("{command:?} runs longer than {LONGEST_RUN:?}"))
-            .unwrap_or_else(|error| panic!("{command:?}: {error} (run `make test` once)"));
+            .unwrap_or_else(|error| panic!("setpriv (of util-linux): {error}"));
         let stdout = String::from_utf8_lossy(&output.stdout);
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{command:?} failed:\n{stdout}\n{stderr}");

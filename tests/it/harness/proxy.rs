@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
-use super::{Client, soon, until};
+use super::{Client, Peer, soon, until};
 
 /// A running proxy; it is killed when dropped.
 pub struct Proxy {
@@ -181,13 +181,10 @@ impl ProxyBuilder {
         );
         let config = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
         std::fs::write(config.path(), &text).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_longwire"))
-            .args(["run", "-c"])
+        let mut child = Peer::program(&[env!("CARGO_BIN_EXE_longwire"), "run", "-c"])
             .arg(config.path())
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
             .spawn()
             .unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();

@@ -123,9 +123,10 @@ async function leave(page, shot) {
 
 /** The numbers of the latest stream once it has ended. */
 async function ended(page) {
-  await page.waitForFunction(() =>
-    ['done', 'broken', 'left'].includes([...document.querySelectorAll('.note')].at(-1).dataset.state),
-  );
+  await page.waitForFunction(() => {
+    const { state } = [...document.querySelectorAll('.note')].at(-1).dataset;
+    return ['done', 'broken', 'left'].includes(state);
+  });
   return seen(page);
 }
 
