@@ -20,9 +20,13 @@ pub struct Admitted {
 }
 
 impl Admitted {
-    /// The target without its query.
+    /// The path by which a route is chosen: the target without its query. `OPTIONS *` asks about
+    /// the server as a whole, and is routed as `/` is.
     pub fn path(&self) -> &str {
-        self.target.split('?').next().unwrap_or_default()
+        match self.target.as_str() {
+            "*" => "/",
+            target => target.split('?').next().unwrap_or_default(),
+        }
     }
 }
 
@@ -153,6 +157,11 @@ mod tests {
             let found = check(&format!("{start} HTTP/1.1\r\n{host}\r\n\r\n")).unwrap();
             assert_eq!((found.host.as_str(), found.target.as_str()), expected, "{start} {host}");
         }
+    }
+
+    #[test]
+    fn the_server_as_a_whole_is_routed_as_its_root() {
+        assert_eq!(check("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").unwrap().path(), "/");
     }
 
     #[test]

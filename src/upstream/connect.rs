@@ -1,6 +1,7 @@
-//! Opens connections to endpoints with pingora's connector, and keeps idle ones in pingora's pool.
+//! Opens connections to endpoints, and keeps idle ones in pingora's pool.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,13 +9,12 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use pingora::ErrorType;
-use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::protocols::Stream;
 use pingora::protocols::l4::ext::get_tcp_info;
-use pingora::upstreams::peer::HttpPeer;
+use pingora::protocols::l4::stream::Stream as PlainStream;
 use pingora_pool::{ConnectionMeta, ConnectionPool};
 use tokio::io::{AsyncRead as _, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
 use super::endpoint::Endpoint;
@@ -27,11 +27,12 @@ use crate::telemetry::metrics::{ConnectResult, PoolClose};
 const TCP_ESTABLISHED: u8 = 1;
 
 /// All upstream connections of the process.
+///
+/// This is not pingora's `TransportConnector`, for two reasons. It panics on a machine without CA
+/// certificates, which plain connections do not need. And it loses a pooled connection whose idle
+/// watcher has not let go of it yet when it is wanted: under load that was every second one. The
+/// pool beneath it is fine.
 pub struct Connector {
-    connector: TransportConnector,
-    /// pingora's connector has one of its own, but loses a connection whose idle watcher has not
-    /// let go of it yet when it is wanted: with several workers that is one in a hundred. The pool
-    /// itself is fine, so it is used here without that step.
     pool: Arc<ConnectionPool<Arc<Mutex<Stream>>>>,
 }
 
@@ -48,12 +49,9 @@ pub struct Connection {
 impl Connector {
     /// With room for that many idle connections over all endpoints.
     pub fn new(max_idle: usize) -> Self {
-        Self {
-            connector: TransportConnector::new(Some(ConnectorOptions::new(1))),
-            // Each endpoint keeps to its own limit; the pool's is above all of them, so that one
-            // endpoint's connections never push out another's.
-            pool: Arc::new(ConnectionPool::new(max_idle + 1)),
-        }
+        // Each endpoint keeps to its own limit; the pool's is above all of them, so that one
+        // endpoint's connections never push out another's.
+        Self { pool: Arc::new(ConnectionPool::new(max_idle + 1)) }
     }
 
     /// A connection to the endpoint: an idle one if there is any, else a new one within `limit`.
@@ -83,7 +81,7 @@ impl Connector {
         for (index, &address) in addresses.iter().enumerate() {
             let left = deadline.saturating_duration_since(clock::now());
             let share = left / u32::try_from(addresses.len() - index).unwrap_or(1);
-            match self.open(address, share).await {
+            match open(address, share).await {
                 Ok(stream) => {
                     count(ConnectResult::Ok);
                     let took = clock::now().saturating_duration_since(began);
@@ -118,19 +116,6 @@ impl Connector {
         }
     }
 
-    async fn open(&self, address: SocketAddr, limit: Duration) -> Result<Stream, ConnectResult> {
-        let peer = HttpPeer::new(address, false, String::new());
-        match tokio::time::timeout(limit, self.connector.new_stream(&peer)).await {
-            Err(_) => Err(ConnectResult::Timeout),
-            Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(error)) => Err(match error.etype() {
-                ErrorType::ConnectRefused => ConnectResult::Refused,
-                ErrorType::ConnectTimedout => ConnectResult::Timeout,
-                _ => ConnectResult::Other,
-            }),
-        }
-    }
-
     /// Keeps a connection for reuse, if its endpoint may keep another. Its last exchange must be
     /// complete and clean.
     pub fn release(&self, endpoint: &Endpoint, mut stream: Stream, key: u64, limits: &model::Pool) {
@@ -148,6 +133,21 @@ impl Connector {
         let (evicted, taken) = self.pool.put(&meta, shared);
         let pool = Arc::clone(&self.pool);
         tokio::spawn(async move { pool.idle_poll(watched, &meta, limit, evicted, taken).await });
+    }
+}
+
+async fn open(address: SocketAddr, limit: Duration) -> Result<Stream, ConnectResult> {
+    let connected = tokio::time::timeout(limit, TcpStream::connect(address)).await;
+    let stream = connected.map_err(|_| ConnectResult::Timeout)?.map_err(|e| result(&e))?;
+    stream.set_nodelay(true).map_err(|e| result(&e))?;
+    Ok(Box::new(PlainStream::from(stream)))
+}
+
+fn result(error: &io::Error) -> ConnectResult {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => ConnectResult::Refused,
+        io::ErrorKind::TimedOut => ConnectResult::Timeout,
+        _ => ConnectResult::Other,
     }
 }
 
