@@ -210,6 +210,12 @@ pub fn to_client(head: &mut ResponseHead, delivery: Delivery<'_>, rules: &Header
     }
 }
 
+/// Says that the connection switches to `protocol`; for requests and for 101.
+pub fn switch(fields: &mut Fields, protocol: &str) {
+    fields.set("Connection", Bytes::from_static(b"Upgrade"));
+    fields.set("Upgrade", protocol.to_owned());
+}
+
 /// Rewrites an interim (1xx) response for the client.
 pub fn interim_to_client(head: &mut ResponseHead) {
     remove_hop_by_hop(&mut head.fields);

@@ -33,3 +33,4 @@ pub mod server;
 pub mod sse;
 pub mod telemetry;
 pub mod upstream;
+pub mod ws;

@@ -121,6 +121,7 @@ async fn send(
         to_head,
         request_id: "",
         date: &date(),
+        field: None,
     };
     client.write_all(&reply.encode(), LIMIT).await.is_ok()
 }

@@ -11,6 +11,8 @@ use super::model::Level;
 pub const DRAIN_GRACE: Duration = Duration::from_secs(300);
 /// `server.drain.min_wait`: without a load balancer in front nobody needs to notice first.
 pub const DRAIN_MIN_WAIT: Duration = Duration::ZERO;
+/// `server.drain.spread`: clients that come back over twenty seconds are no stampede.
+pub const DRAIN_SPREAD: Duration = Duration::from_secs(20);
 
 /// `header_timeout`: a head is one packet; ten seconds forgive a lossy phone, not a slowloris.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -54,6 +56,21 @@ pub const HEARTBEAT: Option<Duration> = Some(Duration::from_secs(15));
 /// `sse.heartbeat_text`: what most SSE servers send.
 pub const HEARTBEAT_TEXT: &str = ": keep-alive";
 
+/// `routes.NAME.upgrade`: what browsers switch to.
+pub const UPGRADE: &str = "websocket";
+/// `websocket.ping`: half of the 60 s after which most intermediaries cut a silent connection.
+pub const PING: Option<Duration> = Some(Duration::from_secs(30));
+/// `websocket.pong_timeout`: a phone that changes cells answers within that.
+pub const PONG_TIMEOUT: Duration = Duration::from_secs(10);
+/// `websocket.idle`: chats are quiet for minutes; a tab that was forgotten is quiet for hours.
+pub const WEBSOCKET_IDLE: Option<Duration> = Some(Duration::from_secs(600));
+/// `websocket.max_frame`: an uploaded picture or a minute of audio; not a film.
+pub const MAX_FRAME: usize = 16 * 1024 * 1024;
+/// `websocket.drain_close`: 1001, "going away" (RFC 6455 §7.4.1), is what libraries reconnect on.
+pub const DRAIN_CLOSE_CODE: u16 = 1001;
+/// `websocket.drain_close`: for the person who reads the console.
+pub const DRAIN_CLOSE_REASON: &str = "restarting";
+
 /// `routes.NAME.paths`: everything.
 pub const PATH_PREFIX: &str = "/";
 /// `respond.status`: a fixed answer is mostly a health page.
@@ -89,6 +106,10 @@ pub const MAX_HEADER_SIZE_MAX: usize = 1024 * 1024;
 pub const WORKERS_MAX: usize = 1024;
 /// Largest `pool.max_idle`: more than the ports to one address is a typo.
 pub const POOL_MAX_IDLE_MAX: usize = 65_535;
+/// Largest `websocket.max_frame`: longer ones are an attack.
+pub const MAX_FRAME_MAX: usize = 1024 * 1024 * 1024;
+/// Longest close reason: RFC 6455 §5.5 leaves 125 bytes for a control frame, two of them the code.
+pub const CLOSE_REASON_MAX_BYTES: usize = 123;
 /// Longest heartbeat text: it is sent to every idle stream again and again.
 pub const HEARTBEAT_TEXT_MAX_BYTES: usize = 1024;
 /// Longest name of a listener, upstream, endpoint or route: it becomes a metric label.

@@ -42,6 +42,8 @@ pub struct Drain {
     pub grace: Duration,
     /// How long to go on accepting after readiness was withdrawn.
     pub min_wait: Duration,
+    /// Farewells are spread over this, so that clients do not come back all at once.
+    pub spread: Duration,
 }
 
 /// An IP network such as `10.0.0.0/8`; a plain address is a network of one.
@@ -183,6 +185,11 @@ pub struct Proxy {
     pub stream: Stream,
     /// Server-Sent Events.
     pub sse: Sse,
+    /// WebSockets.
+    pub websocket: WebSocket,
+    /// Protocols that a client may switch to, lower case. Those other than `websocket` are passed
+    /// through without a look.
+    pub upgrade: Vec<String>,
     /// Fields set and removed.
     pub headers: Headers,
 }
@@ -229,6 +236,43 @@ pub struct Sse {
     pub heartbeat: Option<Duration>,
     /// The comment line, beginning with `:`, without a line end.
     pub heartbeat_text: String,
+}
+
+/// `[routes.NAME.websocket]`; `None` is `"off"`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebSocket {
+    /// Silence of a side after which it gets a ping.
+    pub ping: Option<Duration>,
+    /// How long its pong may take.
+    pub pong_timeout: Duration,
+    /// No data frame in either direction.
+    pub idle: Option<Duration>,
+    /// Longest frame in bytes.
+    pub max_frame: u64,
+    /// Whose pages may connect.
+    pub origins: Vec<Origin>,
+    /// What both sides are told when the process ends.
+    pub drain_close: DrainClose,
+}
+
+/// An `Origin` that may open WebSockets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// The request's own host.
+    Same,
+    /// Any.
+    Any,
+    /// This one, such as `https://app.example.com`, lower case.
+    Exact(String),
+}
+
+/// `websocket.drain_close`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DrainClose {
+    /// A close code.
+    pub code: u16,
+    /// At most 123 bytes.
+    pub reason: String,
 }
 
 /// `[routes.NAME.headers]`. Names as written; they compare case-insensitively.

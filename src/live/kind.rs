@@ -12,11 +12,13 @@ pub enum Kind {
     Stream,
     /// `text/event-stream`.
     Sse,
+    /// A WebSocket, after its handshake.
+    WebSocket,
 }
 
 impl Kind {
     /// All kinds; a kind's place is its index.
-    pub const ALL: [Self; 3] = [Self::Http, Self::Stream, Self::Sse];
+    pub const ALL: [Self; 4] = [Self::Http, Self::Stream, Self::Sse, Self::WebSocket];
 
     /// The name in the log and in the `kind` label.
     pub fn label(self) -> &'static str {
@@ -24,6 +26,7 @@ impl Kind {
             Self::Http => "http",
             Self::Stream => "stream",
             Self::Sse => "sse",
+            Self::WebSocket => "websocket",
         }
     }
 

@@ -51,6 +51,7 @@ close_reasons! {
     SendTimeout, "send_timeout", true, "The upstream took no request bytes for `send`.";
     MaxDuration, "max_duration", true, "The exchange reached `max_duration`.";
     SlowClient, "slow_client", true, "The client took no bytes, or owed some of its request, for `slow_client_timeout`.";
+    PongTimeout, "pong_timeout", true, "A side of a WebSocket did not answer a ping in time.";
     Drained, "drained", true, "The process ended and `grace` was over.";
     ProtocolError, "protocol_error", true, "A peer broke the rules of HTTP.";
     ProxyError, "proxy_error", true, "The proxy itself failed.";

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::Context;
+use std::time::Duration;
 
 use atomic_waker::AtomicWaker;
 use tokio::sync::Notify;
@@ -20,11 +21,29 @@ pub struct Registry {
     emptied: Notify,
 }
 
+/// What an open exchange was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Nothing.
+    RunOn,
+    /// The process drains: say farewell within this time, if there is a way to say it.
+    Drain {
+        /// Over this the farewells of all exchanges are spread.
+        spread: Duration,
+    },
+    /// End now.
+    End,
+}
+
 /// One open exchange, as seen from outside of its task.
 #[derive(Default)]
 pub struct Entry {
     ended: AtomicBool,
+    /// Milliseconds of the spread, plus one; 0 while nothing drains.
+    draining: AtomicU64,
     waker: AtomicWaker,
+    /// Its number among all exchanges.
+    number: u64,
 }
 
 impl Entry {
@@ -32,6 +51,34 @@ impl Entry {
     pub fn poll_ended(&self, cx: &mut Context<'_>) -> bool {
         self.waker.register(cx.waker());
         self.ended.load(Ordering::Acquire)
+    }
+
+    /// What the exchange was told; its task is woken when that changes.
+    pub fn poll_order(&self, cx: &mut Context<'_>) -> Order {
+        if self.poll_ended(cx) {
+            return Order::End;
+        }
+        match self.draining.load(Ordering::Acquire) {
+            0 => Order::RunOn,
+            millis => Order::Drain { spread: Duration::from_millis(millis - 1) },
+        }
+    }
+
+    /// Its number among all exchanges of the process.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Its place in a spread, from 0 to 1: neighbours are far apart, and any run of exchanges is
+    /// spread evenly (the golden ratio's low-discrepancy sequence).
+    pub fn fraction(&self) -> f64 {
+        (self.number as f64 * 0.618_033_988_749_895).fract()
+    }
+
+    fn drain(&self, spread: Duration) {
+        let millis = u64::try_from(spread.as_millis()).unwrap_or(u64::MAX - 1);
+        self.draining.store(millis + 1, Ordering::Release);
+        self.waker.wake();
     }
 
     fn end(&self) {
@@ -64,10 +111,10 @@ impl Drop for Place {
 impl Registry {
     /// Enters a new exchange.
     pub fn enter(self: &Arc<Self>) -> Place {
-        let entry = Arc::new(Entry::default());
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let entry = Arc::new(Entry { number, ..Entry::default() });
         self.open.fetch_add(1, Ordering::AcqRel);
-        let index = self.next.fetch_add(1, Ordering::Relaxed) as usize;
-        let mut shard = lock(&self.shards[index % SHARDS]);
+        let mut shard = lock(&self.shards[number as usize % SHARDS]);
         // Places of the dead are reused here rather than looked for when they die: a full vector is
         // swept before it would grow, so the work is constant per entry on average.
         if shard.len() == shard.capacity() {
@@ -82,13 +129,20 @@ impl Registry {
         self.open.load(Ordering::Acquire)
     }
 
+    /// Tells all that are open now that the process drains.
+    pub fn drain_all(&self, spread: Duration) {
+        self.each(|entry| entry.drain(spread));
+    }
+
     /// Tells all that are open now to end.
     pub fn end_all(&self) {
+        self.each(Entry::end);
+    }
+
+    fn each(&self, tell: impl Fn(&Entry)) {
         for shard in &self.shards {
             let entries: Vec<_> = lock(shard).iter().filter_map(Weak::upgrade).collect();
-            for entry in entries {
-                entry.end();
-            }
+            entries.iter().for_each(|entry| tell(entry));
         }
     }
 

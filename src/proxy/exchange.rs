@@ -8,6 +8,7 @@ use super::app::{Context, date};
 use super::forward;
 use super::reply::{Denial, Reply};
 use super::snapshot::Action;
+use super::switch;
 use crate::clock;
 use crate::headers;
 use crate::http1::framing::Framing;
@@ -64,6 +65,7 @@ impl Request {
         status: u16,
         content_type: &'static str,
         body: &str,
+        field: Option<(&'static str, &'static str)>,
         keep_alive: bool,
     ) -> After {
         let reply = Reply {
@@ -78,6 +80,7 @@ impl Request {
             to_head: self.method == "HEAD",
             request_id: &self.id,
             date: &date(),
+            field,
         };
         match client.write_all(&reply.encode(), REPLY_LIMIT).await {
             Err(_) => After::Gone,
@@ -88,7 +91,8 @@ impl Request {
 
     /// Answers it with an error.
     pub async fn deny(&self, client: &mut Client, denial: &Denial, keep_alive: bool) -> After {
-        self.reply(client, denial.status, "application/json", &denial.body(), keep_alive).await
+        let body = denial.body();
+        self.reply(client, denial.status, "application/json", &body, denial.field, keep_alive).await
     }
 
     /// Its line for the log, as far as the request tells.
@@ -104,6 +108,8 @@ impl Request {
             upstream: "",
             endpoint: "",
             reused: false,
+            close_code: None,
+            closed_by: None,
         }
     }
 }
@@ -144,13 +150,24 @@ pub async fn run(context: Context<'_>, client: &mut Client, mut head: RequestHea
     match &route.action {
         Action::Respond(answer) => {
             let text = "text/plain; charset=utf-8";
-            let after = request.reply(client, answer.status, text, &answer.body, bodyless).await;
+            let after =
+                request.reply(client, answer.status, text, &answer.body, None, bodyless).await;
             let record = Record { route: &route.name, ..request.record(context, answer.status) };
             finish(context, record, meter, after);
             after
         }
         Action::Proxy(rules, upstream) => {
-            let forward = forward::Forward { context, request, route, rules, upstream };
+            let wanted = match switch::wanted(&head, &admitted, rules) {
+                Ok(wanted) => wanted,
+                Err(denial) => {
+                    let after = request.deny(client, &denial, bodyless).await;
+                    let record =
+                        Record { route: &route.name, ..request.record(context, denial.status) };
+                    finish(context, record, meter, after);
+                    return after;
+                }
+            };
+            let forward = forward::Forward { context, request, route, rules, upstream, wanted };
             forward.run(client, head, admitted, meter).await
         }
     }

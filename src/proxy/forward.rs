@@ -8,6 +8,7 @@ use super::app::{Context, date};
 use super::exchange::{After, Request};
 use super::reply::{CLIENT_LEFT, Denial};
 use super::snapshot::Route;
+use super::switch::{self, Wanted};
 use crate::clock;
 use crate::config::model::Proxy;
 use crate::headers::{self, Delivery, Sender};
@@ -19,6 +20,7 @@ use crate::live::reason::CloseReason;
 use crate::live::registry::{Entry, Place};
 use crate::relay::client::Client;
 use crate::relay::drive::{End, Event, Link, Outgoing, Rest, Surroundings};
+use crate::relay::duplex::{Duplex, Ended};
 use crate::relay::upload::Upload;
 use crate::telemetry::access::Record;
 use crate::telemetry::meter::Meter;
@@ -39,6 +41,8 @@ pub struct Forward<'a> {
     pub rules: &'a Proxy,
     /// Where it goes.
     pub upstream: &'a Upstream,
+    /// What the client wants to switch to.
+    pub wanted: Option<Wanted>,
 }
 
 /// How it ended.
@@ -54,6 +58,16 @@ struct Outcome {
     client_is_owed: bool,
     seat: Option<Seat>,
     reused: bool,
+    /// How it ended after it had switched to another protocol.
+    switched: Option<Ended>,
+}
+
+/// What the upstream answered.
+enum Answered<'a> {
+    /// A response, to its end, or none; what was sent to the client, if a head was.
+    Response(End, Option<(u16, Answer)>),
+    /// It switches to the protocol that was asked for.
+    Switches(Box<ResponseHead>, &'a Wanted),
 }
 
 impl Forward<'_> {
@@ -69,6 +83,7 @@ impl Forward<'_> {
         let outcome = self.exchange(client, head, admitted, &place, &mut meter).await;
         let reason = outcome.end.reason;
         let (status, after) = match &outcome.sent {
+            _ if outcome.switched.is_some() => (SWITCHING, After::Close),
             _ if reason == CloseReason::ClientClosed => {
                 (outcome.sent.map_or(CLIENT_LEFT, |(status, _)| status), After::Gone)
             }
@@ -83,10 +98,13 @@ impl Forward<'_> {
                 (denial.status, self.request.deny(client, &denial, keep_alive).await)
             }
         };
-        let kind = outcome.sent.map_or(Kind::Http, |(_, answer)| answer.kind);
         let totals = meter.totals();
-        let (_, duration) = meter.close(reason, status, clock::now());
-        let record = self.record(outcome.seat.as_ref(), outcome.reused, kind, status);
+        let (kind, duration) = meter.close(reason, status, clock::now());
+        let record = Record {
+            close_code: outcome.switched.and_then(|ended| ended.code),
+            closed_by: outcome.switched.and_then(|ended| ended.closed_by),
+            ..self.record(outcome.seat.as_ref(), outcome.reused, kind, status)
+        };
         self.context.shared.snapshot.config.log.access.ended(record, reason, totals, duration);
         after
     }
@@ -127,6 +145,7 @@ impl Forward<'_> {
                     client_is_owed: false,
                     seat: None,
                     reused: false,
+                    switched: None,
                 };
             }
         };
@@ -148,10 +167,28 @@ impl Forward<'_> {
 
         let around = Surroundings { rules: self.rules, entry: place.entry() };
         let mut link = Link::new(around, meter, client, connection.stream, outgoing);
-        let (end, sent) = self.relay(&mut link, &seat, reused).await;
+        let answered = self.relay(&mut link, &seat, reused).await;
         let ended_at = clock::now();
-        let Rest { upstream, upstream_is_clean, request_is_read, client_is_owed } =
-            link.into_rest();
+        let rest = link.into_rest();
+        let (end, sent) = match answered {
+            Answered::Response(end, sent) => (end, sent),
+            Answered::Switches(head, wanted) => {
+                let record = self.record(Some(&seat), reused, Kind::Http, SWITCHING);
+                let switched =
+                    self.switch((*head, wanted), around, meter, client, rest, record).await;
+                return Outcome {
+                    end: switched.reason.into(),
+                    denial: None,
+                    sent: None,
+                    request_is_read: false,
+                    client_is_owed: false,
+                    seat: Some(seat),
+                    reused,
+                    switched: Some(switched),
+                };
+            }
+        };
+        let Rest { upstream, upstream_is_clean, request_is_read, client_is_owed, .. } = rest;
         if upstream_is_clean && sent.is_some_and(|(_, answer)| answer.upstream_keep_alive) {
             let connector = &self.context.shared.snapshot.connector;
             connector.release(endpoint, upstream, key, self.upstream.pool());
@@ -163,7 +200,31 @@ impl Forward<'_> {
             }
         }
         let seat = Some(seat);
-        Outcome { end, denial: None, sent, request_is_read, client_is_owed, seat, reused }
+        let (denial, switched) = (None, None);
+        Outcome { end, denial, sent, request_is_read, client_is_owed, seat, reused, switched }
+    }
+
+    /// Passes bytes both ways after the upstream agreed to switch.
+    async fn switch(
+        &self,
+        (head, wanted): (ResponseHead, &Wanted),
+        around: Surroundings<'_>,
+        meter: &mut Meter,
+        client: &mut Client,
+        rest: Rest,
+        record: Record<'_>,
+    ) -> Ended {
+        let machine = wanted.is_websocket().then(|| {
+            let seed = mix(around.entry.number());
+            switch::websocket(&head, self.rules, seed, meter.began())
+        });
+        let kind = if machine.is_some() { Kind::WebSocket } else { Kind::Stream };
+        meter.open(kind);
+        let access = &self.context.shared.snapshot.config.log.access;
+        access.opened(Record { kind, ..record });
+        let greeting = switch::encode_greeting(head, wanted);
+        let duplex = Duplex::new(around, meter, client, rest.upstream, machine, &greeting);
+        duplex.run(rest.early).await
     }
 
     /// A connection to an endpoint; those that cannot be connected to are passed over.
@@ -208,19 +269,20 @@ impl Forward<'_> {
     }
 
     /// Runs the exchange to its end; gives what was sent to the client, if a head was.
-    async fn relay(
-        &self,
-        link: &mut Link<'_>,
-        seat: &Seat,
-        reused: bool,
-    ) -> (End, Option<(u16, Answer)>) {
+    async fn relay(&self, link: &mut Link<'_>, seat: &Seat, reused: bool) -> Answered<'_> {
         let mut sent = None;
         loop {
             let head = match link.next().await {
-                Event::End(end) => return (end, sent),
+                Event::End(end) => return Answered::Response(end, sent),
                 Event::Head(head) => head,
             };
-            if (100..200).contains(&head.status) && head.status != 101 {
+            if let Some(wanted) = &self.wanted
+                && head.status == SWITCHING
+                && switch::agrees(&head, wanted)
+            {
+                return Answered::Switches(head, wanted);
+            }
+            if (100..200).contains(&head.status) && head.status != SWITCHING {
                 link.interim(&self.encode_interim(*head));
                 continue;
             }
@@ -234,7 +296,7 @@ impl Forward<'_> {
             };
             let answer = match Answer::new(&head, asker) {
                 Ok(answer) => answer,
-                Err(reason) => return (reason.into(), sent),
+                Err(reason) => return Answered::Response(reason.into(), sent),
             };
             let status = head.status;
             sent = Some((status, answer));
@@ -256,6 +318,9 @@ impl Forward<'_> {
         let authority = seat.endpoint().authority();
         let route = (&self.rules.host_header, &self.rules.headers, authority);
         headers::to_upstream(head, admitted.framing, sender, &self.request.id, route);
+        if let Some(wanted) = &self.wanted {
+            headers::switch(&mut head.fields, &wanted.protocol);
+        }
         let target = stripped(&admitted.target, &self.rules.strip_prefix);
         let mut out = Vec::with_capacity(512);
         encode::request_head(&mut out, &head.method, target.as_bytes(), &head.fields);
@@ -303,6 +368,14 @@ impl Forward<'_> {
             ..self.request.record(self.context, status)
         }
     }
+}
+
+/// 101 Switching Protocols.
+const SWITCHING: u16 = 101;
+
+/// Spreads a count over all bits, so that the pings of two connections have little in common.
+fn mix(number: u64) -> u64 {
+    (number ^ 0x9E37_79B9_7F4A_7C15).wrapping_mul(0xD6E8_FEB8_6659_FD93).rotate_left(29)
 }
 
 /// The target without the prefix; what is left begins with a slash.

@@ -7,3 +7,4 @@ pub mod exchange;
 pub mod forward;
 pub mod reply;
 pub mod snapshot;
+pub mod switch;

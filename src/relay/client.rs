@@ -83,6 +83,11 @@ impl Client {
         Pin::new(&mut self.stream).poll_write(cx, data)
     }
 
+    /// Closes our half: the client sees the end of what we send.
+    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
     /// Passes on what a layer in between (TLS) may hold.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_flush(cx)

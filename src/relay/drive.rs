@@ -130,6 +130,8 @@ pub struct Rest {
     pub request_is_read: bool,
     /// What was written to the client ends in the middle of something.
     pub client_is_owed: bool,
+    /// Upstream bytes behind its last head.
+    pub early: Vec<u8>,
 }
 
 impl<'a> Link<'a> {
@@ -225,6 +227,7 @@ impl<'a> Link<'a> {
             upstream_is_clean: complete && sent && self.upstream_clean,
             request_is_read: self.upload.is_done(),
             client_is_owed: !self.to_client.is_empty(),
+            early: self.inbox,
         }
     }
 

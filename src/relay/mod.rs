@@ -8,7 +8,9 @@
 pub mod client;
 pub mod download;
 pub mod drive;
+pub mod duplex;
 pub mod outbox;
 pub mod scratch;
 pub mod timers;
 pub mod upload;
+pub mod websocket;

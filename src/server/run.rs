@@ -119,6 +119,7 @@ impl Bound {
 async fn end(drain: &Drain, registry: &Registry, stop_accepting: &watch::Sender<bool>) {
     tokio::time::sleep(drain.min_wait).await;
     stop_accepting.send_replace(true);
+    registry.drain_all(drain.spread);
     if tokio::time::timeout(drain.grace, registry.emptied()).await.is_err() {
         tracing::warn!(open = registry.open(), "grace is over");
         registry.end_all();

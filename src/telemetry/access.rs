@@ -31,6 +31,10 @@ pub struct Record<'a> {
     pub endpoint: &'a str,
     /// Whether its connection had served before.
     pub reused: bool,
+    /// A WebSocket's close code.
+    pub close_code: Option<u16>,
+    /// Who sent the first close frame.
+    pub closed_by: Option<&'static str>,
 }
 
 impl AccessLog {
@@ -79,6 +83,8 @@ impl AccessLog {
             endpoint = record.endpoint,
             connection = connection(record),
             reason = reason.row().label,
+            close_code = record.close_code,
+            closed_by = record.closed_by,
             first_byte_seconds = totals.first_byte.map(rounded),
             events = totals.events,
             heartbeats = totals.heartbeats,

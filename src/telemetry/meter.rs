@@ -7,6 +7,7 @@ use super::metrics::{KindMetrics, RouteMetrics};
 use crate::clock;
 use crate::live::kind::Kind;
 use crate::live::reason::CloseReason;
+use crate::ws::head::Opcode;
 
 /// Sums of one exchange.
 #[derive(Debug, Clone, Copy, Default)]
@@ -144,6 +145,32 @@ impl Meter {
             handles.heartbeats.inc();
             handles.bytes_out.inc_by(bytes);
         }
+    }
+
+    /// A WebSocket frame began, from the client or from the upstream; the last one of a message
+    /// counts as an event.
+    pub fn frame(&mut self, from_client: bool, opcode: Opcode, fin: bool, now: Instant) {
+        self.route.frames(from_client, opcode).inc();
+        let State::Open(kind) = self.state else { return };
+        let handles = self.route.kind(kind);
+        if opcode.is_control() || !fin {
+            return;
+        }
+        if from_client {
+            handles.events_in.inc();
+            return;
+        }
+        handles.events.inc();
+        self.totals.events += 1;
+        if let Some(last) = self.last_event_at {
+            handles.inter_event.observe(seconds(now, last));
+        }
+        self.last_event_at = Some(now);
+    }
+
+    /// A side did not answer a ping of ours.
+    pub fn missed_pong(&self, by_client: bool) {
+        self.route.missed_pongs(by_client).inc();
     }
 
     /// The upstream connection was closed because the client left at `gone_at`.

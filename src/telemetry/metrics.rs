@@ -15,6 +15,7 @@ use prometheus::{
 use super::{buckets, log};
 use crate::live::kind::Kind;
 use crate::live::reason::CloseReason;
+use crate::ws::head::Opcode;
 
 /// The `route` of requests that no route took, and the `upstream` of what is answered here. Not a
 /// name that a configuration can have.
@@ -133,6 +134,11 @@ families! {
         "Events.", &["route", "kind", "direction"]);
     heartbeats: IntCounterVec = counter("heartbeats_sent_total",
         "Heartbeat comments written into event streams.", &["route", "kind"]);
+    websocket_frames: IntCounterVec = counter("websocket_frames_total",
+        "WebSocket frames, from the client (in) and to it (out).",
+        &["route", "direction", "opcode"]);
+    websocket_missed_pongs: IntCounterVec = counter("websocket_missed_pongs_total",
+        "Pings of ours that a side did not answer in time.", &["route", "side"]);
     cancelled: IntCounterVec = counter("cancelled_upstream_total",
         "Upstream requests ended because the client had left.", &["route", "upstream"]);
     cancel: HistogramVec = histogram("cancel_seconds",
@@ -203,6 +209,14 @@ impl Metrics {
         let upstream = upstream.unwrap_or(NONE);
         RouteMetrics {
             kinds: kinds.iter().map(|&kind| self.kind(route, upstream, kind)).collect(),
+            frames: ["in", "out"].map(|direction| {
+                Opcode::ALL.map(|opcode| {
+                    let labels = [route, direction, opcode.label()];
+                    self.websocket_frames.with_label_values(&labels)
+                })
+            }),
+            missed_pongs: ["client", "upstream"]
+                .map(|side| self.websocket_missed_pongs.with_label_values(&[route, side])),
             requests: self.requests.clone(),
             route: route.into(),
             cancelled,
@@ -236,6 +250,7 @@ impl Metrics {
             bytes_in: self.bytes.with_label_values(&[route, kind, "in"]),
             bytes_out: self.bytes.with_label_values(&[route, kind, "out"]),
             events: self.events.with_label_values(&[route, kind, "out"]),
+            events_in: self.events.with_label_values(&[route, kind, "in"]),
             heartbeats: self.heartbeats.with_label_values(&[route, kind]),
         }
     }
@@ -271,6 +286,8 @@ pub struct RouteMetrics {
     requests: IntCounterVec,
     route: Arc<str>,
     cancelled: Option<(IntCounter, Histogram)>,
+    frames: [[IntCounter; 6]; 2],
+    missed_pongs: [IntCounter; 2],
 }
 
 impl RouteMetrics {
@@ -285,6 +302,16 @@ impl RouteMetrics {
             count.inc();
             duration.observe(seconds);
         }
+    }
+
+    /// The counter of WebSocket frames from the client, or from the upstream.
+    pub fn frames(&self, from_client: bool, opcode: Opcode) -> &IntCounter {
+        &self.frames[usize::from(!from_client)][opcode as usize]
+    }
+
+    /// The counter of pings that the client, or the upstream, did not answer.
+    pub fn missed_pongs(&self, by_client: bool) -> &IntCounter {
+        &self.missed_pongs[usize::from(!by_client)]
     }
 
     /// Counts a finished request.
@@ -322,6 +349,7 @@ pub struct KindMetrics {
     pub bytes_in: IntCounter,
     pub bytes_out: IntCounter,
     pub events: IntCounter,
+    pub events_in: IntCounter,
     pub heartbeats: IntCounter,
 }
 

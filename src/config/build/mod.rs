@@ -16,6 +16,7 @@ mod proxy;
 mod route;
 mod server;
 mod upstream;
+mod websocket;
 
 /// Reads the whole document.
 pub(super) fn config(mut root: Table<'_>) -> Config {

@@ -2,14 +2,15 @@
 
 use super::fields::headers;
 use super::matching::plain_path;
+use super::websocket::{upgrade, websocket};
 use crate::config::defaults::{self, DURATION_MAX, DURATION_MIN};
 use crate::config::model::{HostHeader, Proxy, Sse, Stream, Timeouts};
 use crate::config::read::Table;
 use crate::config::units::Invalid;
 
 /// The keys of a route that mean nothing without an upstream.
-pub(super) const PROXY_KEYS: [&str; 6] =
-    ["strip_prefix", "host_header", "timeouts", "stream", "sse", "headers"];
+pub(super) const PROXY_KEYS: [&str; 8] =
+    ["strip_prefix", "host_header", "timeouts", "stream", "sse", "websocket", "upgrade", "headers"];
 
 /// Reads what a route says about its upstream, except which it is.
 pub(super) fn proxy(table: &mut Table<'_>, upstream: String, base: &Timeouts) -> Proxy {
@@ -29,6 +30,8 @@ pub(super) fn proxy(table: &mut Table<'_>, upstream: String, base: &Timeouts) ->
         timeouts: timeouts(table.table("timeouts"), base),
         stream: stream(table.table("stream")),
         sse: sse(table.table("sse")),
+        websocket: websocket(table.table("websocket")),
+        upgrade: upgrade(table),
         headers: headers(table.table("headers")),
     }
 }

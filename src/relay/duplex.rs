@@ -1,0 +1,504 @@
+//! The loop of a connection that has switched protocols: bytes both ways until both sides are done.
+//!
+//! As in [`super::drive`]: one task, and a side is read only while nothing waits for the other.
+
+use std::future::poll_fn;
+use std::io;
+use std::ops::ControlFlow::{self, Break, Continue};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use pingora::protocols::Stream;
+use tokio::io::AsyncWrite;
+use tokio::time::Sleep;
+
+use super::client::{Client, poll_read};
+use super::drive::Surroundings;
+use super::outbox::Outbox;
+use super::scratch::{self, Scratch};
+use super::websocket::{Due, PING_FRAME_BYTES, Seen, Side, WebSocket};
+use crate::clock;
+use crate::live::reason::CloseReason;
+use crate::live::registry::Order;
+use crate::telemetry::meter::Meter;
+use crate::ws::close;
+
+/// Turns before the worker's other exchanges get theirs.
+const TURNS_PER_POLL: usize = 4;
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Why.
+    pub reason: CloseReason,
+    /// The close code that decided, if a close frame was sent by either.
+    pub code: Option<u16>,
+    /// Who sent it: `client`, `upstream` or `proxy`.
+    pub closed_by: Option<&'static str>,
+}
+
+/// What waits for one side, and since when it takes nothing.
+#[derive(Default)]
+struct Toward {
+    outbox: Outbox,
+    stalled_at: Option<Instant>,
+    unflushed: bool,
+    /// Its other side is done and it was told so.
+    fin_sent: bool,
+    /// When the bytes were read that are being written.
+    read_at: Option<Instant>,
+}
+
+/// A client, an upstream, and what they say to each other.
+pub struct Duplex<'a> {
+    around: Surroundings<'a>,
+    meter: &'a mut Meter,
+    client: &'a mut Client,
+    upstream: Stream,
+    /// `None` for a protocol that is not understood.
+    machine: Option<WebSocket>,
+    to_client: Toward,
+    to_upstream: Toward,
+    client_eof: bool,
+    upstream_eof: bool,
+    /// Why it is over, once nothing more is to be written.
+    broken: Option<CloseReason>,
+    sleep: Pin<Box<Sleep>>,
+    armed: Option<Instant>,
+    /// When to say farewell, while the process drains.
+    farewell_at: Option<Instant>,
+}
+
+impl<'a> Duplex<'a> {
+    /// After the handshake: `greeting` is the 101 for the client, encoded. What the client has sent
+    /// early is in its inbox.
+    pub fn new(
+        around: Surroundings<'a>,
+        meter: &'a mut Meter,
+        client: &'a mut Client,
+        upstream: Stream,
+        machine: Option<WebSocket>,
+        greeting: &[u8],
+    ) -> Self {
+        let mut to_client = Toward::default();
+        to_client.outbox.push(greeting);
+        Self {
+            around,
+            meter,
+            client,
+            upstream,
+            machine,
+            to_client,
+            to_upstream: Toward::default(),
+            client_eof: false,
+            upstream_eof: false,
+            broken: None,
+            sleep: Box::pin(tokio::time::sleep_until(clock::now().into())),
+            armed: None,
+            farewell_at: None,
+        }
+    }
+
+    /// Runs to the end. `early` is what the upstream has sent behind its 101.
+    pub async fn run(mut self, early: Vec<u8>) -> Ended {
+        let now = clock::now();
+        scratch::with(|scratch| {
+            self.pass(Side::Upstream, &early, now, &mut scratch.out);
+            self.to_client.outbox.push(&scratch.out);
+            scratch.out.clear();
+            let inbox = std::mem::take(&mut self.client.inbox);
+            self.pass(Side::Client, &inbox, now, &mut scratch.out);
+            self.to_upstream.outbox.push(&scratch.out);
+            scratch.out.clear();
+        });
+        drop(early);
+        self.arm_earlier();
+        let reason = poll_fn(|cx| scratch::with(|scratch| self.poll(cx, scratch))).await;
+        let ours = self.machine.as_ref().and_then(WebSocket::our_code);
+        let said = self.machine.as_ref().and_then(WebSocket::close_code);
+        match (ours, said) {
+            (Some(code), _) => Ended { reason, code: Some(code), closed_by: Some("proxy") },
+            (None, Some((code, side))) => Ended { reason, code, closed_by: Some(side.label()) },
+            (None, None) => Ended { reason, code: None, closed_by: None },
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<CloseReason> {
+        match self.around.entry.poll_order(cx) {
+            Order::RunOn => {}
+            Order::Drain { spread } => self.plan_farewell(spread),
+            Order::End if self.machine.is_none() => return Poll::Ready(CloseReason::Drained),
+            Order::End => self.farewell(),
+        }
+        if self.armed.is_some_and(|at| at <= clock::now())
+            && let Break(reason) = self.on_time()
+        {
+            return Poll::Ready(reason);
+        }
+        for _ in 0..TURNS_PER_POLL {
+            match self.turn(cx, scratch) {
+                Break(reason) => return Poll::Ready(reason),
+                Continue(true) => {}
+                Continue(false) => return Poll::Pending,
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut Scratch,
+    ) -> ControlFlow<CloseReason, bool> {
+        let mut moved = self.write(cx, Side::Client)? | self.write(cx, Side::Upstream)?;
+        if let Some(reason) = self.broken.filter(|_| self.is_flushed(Side::Client)) {
+            return Break(reason);
+        }
+        if self.client_eof && self.upstream_eof && self.is_flushed(Side::Client) {
+            return Break(self.verdict());
+        }
+        moved |= self.read(cx, scratch, Side::Upstream)? | self.read(cx, scratch, Side::Client)?;
+        while !moved && self.armed.is_some() {
+            if self.sleep.as_mut().poll(cx).is_pending() {
+                return Continue(false);
+            }
+            moved = self.on_time()?;
+        }
+        Continue(moved)
+    }
+
+    /// Why it is over when nobody else has said so.
+    fn verdict(&self) -> CloseReason {
+        match &self.machine {
+            None => CloseReason::Completed,
+            Some(machine) => match machine.ending() {
+                Some(reason) => reason,
+                None if machine.close_code().is_some() => CloseReason::Completed,
+                None => CloseReason::ClientClosed,
+            },
+        }
+    }
+
+    // === Bytes ===
+
+    fn read(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut Scratch,
+        side: Side,
+    ) -> ControlFlow<CloseReason, bool> {
+        let done = if side == Side::Client { self.client_eof } else { self.upstream_eof };
+        let blocked = !self.is_flushed(side.other());
+        if let Some(machine) = self.machine.as_mut().filter(|m| m.is_paused(side) != blocked) {
+            machine.pause(side, blocked, clock::now());
+            self.arm_earlier();
+        }
+        if done || blocked {
+            return Continue(false);
+        }
+        let polled = match side {
+            Side::Client => self.client.poll_read(cx, &mut scratch.read),
+            Side::Upstream => poll_read(&mut self.upstream, cx, &mut scratch.read),
+        };
+        let count = match polled {
+            Poll::Pending => return Continue(false),
+            Poll::Ready(Ok(count)) if count > 0 => count,
+            Poll::Ready(ended) => return self.ended(side, ended.is_err()),
+        };
+        let now = clock::now();
+        self.pass(side, &scratch.read[..count], now, &mut scratch.out);
+        let toward = self.toward(side.other());
+        toward.read_at = Some(now);
+        if scratch.out.is_empty() {
+            return Continue(true);
+        }
+        // From the thread's buffer straight to the socket.
+        let taken = match self.poll_write(cx, side.other(), &scratch.out) {
+            Poll::Pending => 0,
+            Poll::Ready(Ok(count)) => count,
+            Poll::Ready(Err(_)) => return self.unwritable(side.other()),
+        };
+        let toward = self.toward(side.other());
+        toward.outbox.push(&scratch.out[taken..]);
+        toward.unflushed = true;
+        scratch.out.clear();
+        Continue(true)
+    }
+
+    /// What came from `side`, as it goes to the other.
+    fn pass(&mut self, side: Side, bytes: &[u8], now: Instant, out: &mut Vec<u8>) {
+        match side {
+            Side::Client => self.meter.request_bytes(bytes.len() as u64),
+            Side::Upstream => self.meter.body_read(bytes.len() as u64, 0, now),
+        }
+        let Some(machine) = &mut self.machine else {
+            out.extend_from_slice(bytes);
+            return;
+        };
+        let meter = &mut *self.meter;
+        if let Err(violation) = machine.read(side, bytes, now, out, |seen| count(meter, seen, now))
+        {
+            let text = format!("{} broke the protocol", side.label());
+            self.end(CloseReason::ProtocolError, violation.close_code(), &text);
+        }
+    }
+
+    fn ended(&mut self, side: Side, by_reset: bool) -> ControlFlow<CloseReason, bool> {
+        let said = match &mut self.machine {
+            Some(machine) => machine.eof(side, clock::now()) || machine.ending().is_some(),
+            None => true,
+        };
+        match side {
+            Side::Client => {
+                self.client_eof = true;
+                if by_reset && !said {
+                    return Break(CloseReason::ClientClosed);
+                }
+            }
+            Side::Upstream => {
+                self.upstream_eof = true;
+                if !said {
+                    let reason =
+                        if by_reset { CloseReason::UpstreamReset } else { CloseReason::Truncated };
+                    self.end(reason, close::INTERNAL_ERROR, "upstream failed");
+                }
+            }
+        }
+        self.arm_earlier();
+        Continue(true)
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>, side: Side) -> ControlFlow<CloseReason, bool> {
+        let mut moved = false;
+        while !self.toward(side).outbox.is_empty() {
+            let outbox = std::mem::take(&mut self.toward(side).outbox);
+            let polled = self.poll_write(cx, side, outbox.rest());
+            let toward = self.toward(side);
+            toward.outbox = outbox;
+            match polled {
+                Poll::Pending => {
+                    if moved || toward.stalled_at.is_none() {
+                        toward.stalled_at = Some(clock::now());
+                        if side == Side::Client {
+                            self.client.allow_stall(self.around.rules.stream.slow_client_timeout);
+                        }
+                        self.arm_earlier();
+                    }
+                    return Continue(moved);
+                }
+                Poll::Ready(Ok(count)) if count > 0 => {
+                    moved = true;
+                    toward.unflushed = true;
+                    toward.outbox.take(count);
+                }
+                Poll::Ready(_) => return self.unwritable(side),
+            }
+        }
+        if self.toward(side).unflushed {
+            let flushed = match side {
+                Side::Client => self.client.poll_flush(cx),
+                Side::Upstream => Pin::new(&mut self.upstream).poll_flush(cx),
+            };
+            match flushed {
+                Poll::Pending => return Continue(moved),
+                Poll::Ready(Err(_)) => return self.unwritable(side),
+                Poll::Ready(Ok(())) => self.took_all(side),
+            }
+        }
+        self.pass_fin(cx, side);
+        Continue(moved)
+    }
+
+    fn took_all(&mut self, side: Side) {
+        let toward = self.toward(side);
+        toward.unflushed = false;
+        let (stalled_at, read_at) = (toward.stalled_at.take(), toward.read_at.take());
+        let now = clock::now();
+        if let Some(read_at) = read_at {
+            self.meter.written(read_at, stalled_at.is_some(), now);
+        }
+        if let (Some(since), Side::Client) = (stalled_at, side) {
+            self.meter.stalled(now - since);
+        }
+    }
+
+    /// Tells a side that the other one has closed its half.
+    fn pass_fin(&mut self, cx: &mut Context<'_>, side: Side) {
+        let other_is_done = match side {
+            Side::Client => self.upstream_eof,
+            Side::Upstream => self.client_eof,
+        };
+        if !other_is_done || self.toward(side).fin_sent {
+            return;
+        }
+        let shut = match side {
+            Side::Client => self.client.poll_shutdown(cx),
+            Side::Upstream => Pin::new(&mut self.upstream).poll_shutdown(cx),
+        };
+        if shut.is_ready() {
+            self.toward(side).fin_sent = true;
+        }
+    }
+
+    fn unwritable(&mut self, side: Side) -> ControlFlow<CloseReason, bool> {
+        match side {
+            Side::Client => Break(match self.verdict() {
+                CloseReason::Completed if self.machine.is_some() => CloseReason::Completed,
+                _ => CloseReason::ClientClosed,
+            }),
+            Side::Upstream => {
+                self.to_upstream = Toward { fin_sent: true, ..Toward::default() };
+                Continue(true)
+            }
+        }
+    }
+
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        side: Side,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match side {
+            Side::Client => self.client.poll_write(cx, bytes),
+            Side::Upstream => Pin::new(&mut self.upstream).poll_write(cx, bytes),
+        }
+    }
+
+    fn toward(&mut self, side: Side) -> &mut Toward {
+        match side {
+            Side::Client => &mut self.to_client,
+            Side::Upstream => &mut self.to_upstream,
+        }
+    }
+
+    fn is_flushed(&self, side: Side) -> bool {
+        let toward = match side {
+            Side::Client => &self.to_client,
+            Side::Upstream => &self.to_upstream,
+        };
+        toward.outbox.is_empty() && !toward.unflushed
+    }
+
+    // === Time ===
+
+    fn on_time(&mut self) -> ControlFlow<CloseReason, bool> {
+        let now = clock::now();
+        self.armed = None;
+        if self.farewell_at.is_some_and(|at| at <= now) {
+            self.farewell_at = None;
+            self.farewell();
+            self.arm_earlier();
+            return Continue(true);
+        }
+        let rules = self.around.rules;
+        let late = |since: Option<Instant>, limit: Option<Duration>| {
+            since.zip(limit).is_some_and(|(since, limit)| since + limit <= now)
+        };
+        if late(self.to_client.stalled_at, rules.stream.slow_client_timeout) {
+            return Break(CloseReason::SlowClient);
+        }
+        if late(self.to_upstream.stalled_at, rules.timeouts.send) {
+            return Break(CloseReason::SendTimeout);
+        }
+        let Some(machine) = &mut self.machine else { return Continue(false) };
+        let due = machine.due(&rules.websocket, rules.timeouts.max_duration, now);
+        let moved = match due {
+            Due::Nothing => false,
+            Due::Cut => return Break(self.verdict()),
+            Due::Ping(side) => self.ping(side, now),
+            Due::End(reason) => {
+                if let Some(side) = machine.silent_side(&rules.websocket, now)
+                    && reason == CloseReason::PongTimeout
+                {
+                    self.meter.missed_pong(side == Side::Client);
+                }
+                self.end(reason, code_of(reason), reason.row().label);
+                true
+            }
+        };
+        self.arm_earlier();
+        Continue(moved)
+    }
+
+    fn ping(&mut self, side: Side, now: Instant) -> bool {
+        let Some(machine) = &mut self.machine else { return false };
+        let toward = match side {
+            Side::Client => &mut self.to_client,
+            Side::Upstream => &mut self.to_upstream,
+        };
+        let mut placed = false;
+        // Never queued behind a write that is stuck.
+        if toward.outbox.is_empty() {
+            toward.outbox.push_with(|out| placed = machine.push_ping(side, now, out));
+        }
+        if placed {
+            self.meter.heartbeat(PING_FRAME_BYTES);
+        } else {
+            machine.skip_ping(side, now);
+        }
+        placed
+    }
+
+    /// Ends it by our will.
+    fn end(&mut self, reason: CloseReason, code: u16, text: &str) {
+        let Some(machine) = &mut self.machine else {
+            self.broken = Some(reason);
+            return;
+        };
+        let (mut to_client, mut to_upstream) = (Vec::new(), Vec::new());
+        machine.end(reason, code, text, clock::now(), (&mut to_client, &mut to_upstream));
+        self.to_client.outbox.push(&to_client);
+        self.to_upstream.outbox.push(&to_upstream);
+        self.arm_earlier();
+    }
+
+    fn plan_farewell(&mut self, spread: Duration) {
+        if self.farewell_at.is_none() && self.machine.as_ref().is_some_and(|m| m.ending().is_none())
+        {
+            self.farewell_at = Some(clock::now() + spread.mul_f64(self.around.entry.fraction()));
+            self.arm_earlier();
+        }
+    }
+
+    fn farewell(&mut self) {
+        let close = &self.around.rules.websocket.drain_close;
+        self.end(CloseReason::Drained, close.code, &close.reason);
+    }
+
+    fn arm_earlier(&mut self) {
+        let rules = self.around.rules;
+        let machine = self.machine.as_ref();
+        let due = machine.and_then(|m| m.next(&rules.websocket, rules.timeouts.max_duration));
+        let stall = |toward: &Toward, limit: Option<Duration>| {
+            toward.stalled_at.zip(limit).map(|(since, limit)| since + limit)
+        };
+        let next = [
+            due,
+            self.farewell_at,
+            stall(&self.to_client, rules.stream.slow_client_timeout),
+            stall(&self.to_upstream, rules.timeouts.send),
+        ];
+        let Some(next) = next.into_iter().flatten().min() else { return };
+        if self.armed.is_none_or(|armed| next < armed) {
+            self.armed = Some(next);
+            self.sleep.as_mut().reset(next.into());
+        }
+    }
+}
+
+fn count(meter: &mut Meter, (side, opcode, fin): Seen, now: Instant) {
+    meter.frame(side == Side::Client, opcode, fin, now);
+}
+
+/// RFC 6455 §7.4.1: what the close code says about a reason of ours.
+fn code_of(reason: CloseReason) -> u16 {
+    match reason {
+        CloseReason::MaxDuration => close::POLICY,
+        CloseReason::ProtocolError => close::PROTOCOL_ERROR,
+        CloseReason::IdleTimeout | CloseReason::Drained => close::GOING_AWAY,
+        _ => close::INTERNAL_ERROR,
+    }
+}
