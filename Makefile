@@ -2,12 +2,13 @@
 
 BIN := target/debug/longwire
 
-.PHONY: help demo test lint release compare-nginx bench-streams deps peers
+.PHONY: help demo test lint release compare-nginx conformance bench-streams deps peers
 
 help:
 	@echo "make demo           a model, the proxy and a chat page, on http://127.0.0.1:8080/"
 	@echo "make test           all tests, with browsers, SDKs and servers (installs what is missing)"
 	@echo "make compare-nginx  what an upstream and a client see of longwire and of nginx, as a table"
+	@echo "make conformance    WebSocket cases against two servers, directly and through longwire"
 	@echo "make bench-streams  memory per idle stream and CPU per event"
 	@echo "make release        target/release/longwire"
 	@echo "make lint           formatting and clippy, warnings are errors"
@@ -28,6 +29,10 @@ release: deps
 compare-nginx: peers
 	cargo build --quiet
 	python3 tests/peers/compare-nginx/compare.py --longwire $(BIN) --markdown
+
+conformance: peers
+	cargo build --quiet
+	tests/peers/.venv/bin/python tests/peers/websocket-conformance/conformance.py --longwire $(BIN)
 
 bench-streams: release
 	python3 benches/streams.py target/release/longwire

@@ -121,7 +121,7 @@ async fn send(
         to_head,
         request_id: "",
         date: &date(),
-        field: None,
+        fields: &[],
     };
     client.write_all(&reply.encode(), LIMIT).await.is_ok()
 }

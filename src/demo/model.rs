@@ -1,6 +1,7 @@
-//! The demo's model server: OpenAI's chat endpoint, and the chat page.
+//! The demo's model server: OpenAI's chat endpoint, the chat page, and the way into the chat room.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
@@ -8,6 +9,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
+use super::frames;
+use super::room::Room;
 use super::script::{self, Wish};
 use crate::http1::body::{BodyDecoder, Piece};
 use crate::http1::encode::{self, LAST_CHUNK};
@@ -23,11 +26,13 @@ const REQUEST_MAX_BYTES: usize = 1024 * 1024;
 
 /// Serves until the process ends.
 pub async fn serve(listener: TcpListener) {
+    let room = Arc::new(Room::default());
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
+                let room = Arc::clone(&room);
                 tokio::spawn(async move {
-                    let outcome = Connection { stream, inbox: Vec::new() }.serve().await;
+                    let outcome = Connection { stream, inbox: Vec::new(), room }.serve().await;
                     tracing::debug!(?outcome, "a connection to the model ended");
                 });
             }
@@ -40,6 +45,7 @@ pub async fn serve(listener: TcpListener) {
 struct Connection {
     stream: TcpStream,
     inbox: Vec<u8>,
+    room: Arc<Room>,
 }
 
 impl Connection {
@@ -53,10 +59,11 @@ impl Connection {
                     self.whole(200, "application/json", &script::models()).await?;
                 }
                 (b"POST", b"/v1/chat/completions") => self.chat(&Wish::parse(&body)).await?,
-                _ => {
-                    let error = json!({ "error": { "message": "no such page", "code": 404 } });
-                    self.whole(404, "application/json", &error.to_string()).await?;
-                }
+                (b"GET", b"/room") => match frames::handshake(&head) {
+                    Some(fields) => return self.enter_room(&fields).await,
+                    None => self.refuse(400, "a WebSocket, not a page").await?,
+                },
+                _ => self.refuse(404, "no such page").await?,
             }
         }
         Ok(())
@@ -110,6 +117,18 @@ impl Connection {
         encode::response_head(&mut out, status, encode::reason(status).as_bytes(), &fields);
         out.extend_from_slice(body.as_bytes());
         self.stream.write_all(&out).await
+    }
+
+    async fn refuse(&mut self, status: u16, message: &str) -> io::Result<()> {
+        let error = json!({ "error": { "message": message, "code": status } });
+        self.whole(status, "application/json", &error.to_string()).await
+    }
+
+    async fn enter_room(mut self, fields: &Fields) -> io::Result<()> {
+        let mut out = Vec::new();
+        encode::response_head(&mut out, 101, b"Switching Protocols", fields);
+        self.stream.write_all(&out).await?;
+        self.room.serve(self.stream, self.inbox).await
     }
 
     async fn chat(&mut self, wish: &Wish) -> io::Result<()> {

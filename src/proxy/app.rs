@@ -186,7 +186,7 @@ impl App {
             to_head: false,
             request_id: "",
             date: &date(),
-            field: denial.field,
+            fields: denial.fields,
         }
         .encode();
         if client.write_all(&reply, REPLY_LIMIT).await.is_ok() {

@@ -65,7 +65,7 @@ impl Request {
         status: u16,
         content_type: &'static str,
         body: &str,
-        field: Option<(&'static str, &'static str)>,
+        fields: &'static [(&'static str, &'static str)],
         keep_alive: bool,
     ) -> After {
         let reply = Reply {
@@ -80,7 +80,7 @@ impl Request {
             to_head: self.method == "HEAD",
             request_id: &self.id,
             date: &date(),
-            field,
+            fields,
         };
         match client.write_all(&reply.encode(), REPLY_LIMIT).await {
             Err(_) => After::Gone,
@@ -92,7 +92,8 @@ impl Request {
     /// Answers it with an error.
     pub async fn deny(&self, client: &mut Client, denial: &Denial, keep_alive: bool) -> After {
         let body = denial.body();
-        self.reply(client, denial.status, "application/json", &body, denial.field, keep_alive).await
+        self.reply(client, denial.status, "application/json", &body, denial.fields, keep_alive)
+            .await
     }
 
     /// Its line for the log, as far as the request tells.
@@ -151,7 +152,7 @@ pub async fn run(context: Context<'_>, client: &mut Client, mut head: RequestHea
         Action::Respond(answer) => {
             let text = "text/plain; charset=utf-8";
             let after =
-                request.reply(client, answer.status, text, &answer.body, None, bodyless).await;
+                request.reply(client, answer.status, text, &answer.body, &[], bodyless).await;
             let record = Record { route: &route.name, ..request.record(context, answer.status) };
             finish(context, record, meter, after);
             after

@@ -176,6 +176,9 @@ impl Forward<'_> {
                 let record = self.record(Some(&seat), reused, Kind::Http, SWITCHING);
                 let switched =
                     self.switch((*head, wanted), around, meter, client, rest, record).await;
+                if switched.reason == CloseReason::ClientClosed {
+                    meter.cancelled(switched.at, clock::now());
+                }
                 return Outcome {
                     end: switched.reason.into(),
                     denial: None,

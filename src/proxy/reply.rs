@@ -23,14 +23,14 @@ pub struct Denial {
     pub kind: &'static str,
     /// A sentence for people.
     pub message: String,
-    /// A field that must go with it.
-    pub field: Option<(&'static str, &'static str)>,
+    /// Fields that must go with it.
+    pub fields: &'static [(&'static str, &'static str)],
 }
 
 impl Denial {
     /// A denial.
     pub fn new(status: u16, kind: &'static str, message: impl Into<String>) -> Self {
-        Self { status, kind, message: message.into(), field: None }
+        Self { status, kind, message: message.into(), fields: &[] }
     }
 
     /// 400, with what is wrong.
@@ -101,8 +101,8 @@ pub struct Reply<'a> {
     pub request_id: &'a str,
     /// Now, as RFC 9110 §5.6.7 wants it.
     pub date: &'a str,
-    /// A field that must go with it.
-    pub field: Option<(&'static str, &'static str)>,
+    /// Fields that must go with it.
+    pub fields: &'static [(&'static str, &'static str)],
 }
 
 impl Reply<'_> {
@@ -119,8 +119,8 @@ impl Reply<'_> {
         if !self.request_id.is_empty() {
             fields.append("X-Request-Id", Bytes::copy_from_slice(self.request_id.as_bytes()));
         }
-        if let Some((name, value)) = self.field {
-            fields.append(name, value);
+        for (name, value) in self.fields {
+            fields.append(*name, *value);
         }
         if let Some(connection) = self.connection {
             fields.append("Connection", connection);
@@ -169,7 +169,7 @@ mod tests {
             to_head: true,
             request_id: "",
             date: "today",
-            field: None,
+            fields: &[],
         };
         let text = String::from_utf8(reply.encode()).unwrap();
         assert!(

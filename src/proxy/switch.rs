@@ -1,5 +1,10 @@
 //! Switching protocols (RFC 9110 §7.8): who may, to what, and what is started then.
 
+use std::time::Instant;
+
+use super::admit::Admitted;
+use super::reply::Denial;
+use crate::clock;
 use crate::config::model::{Origin, Proxy};
 use crate::headers;
 use crate::http1::encode;
@@ -8,11 +13,6 @@ use crate::http1::head::{RequestHead, ResponseHead, Version};
 use crate::relay::websocket::WebSocket;
 use crate::ws::handshake::{self, HandshakeError};
 use crate::ws::tracker::{Rules, Tracker};
-
-use super::admit::Admitted;
-use super::reply::Denial;
-use crate::clock;
-use std::time::Instant;
 
 /// The one protocol that is understood.
 const WEBSOCKET: &str = "websocket";
@@ -59,7 +59,7 @@ fn check_websocket(
         // RFC 6455 §4.1: "The method of the request MUST be GET".
         return Err(Denial::bad_request("a WebSocket handshake is a GET"));
     }
-    if admitted.framing != Framing::None {
+    if !matches!(admitted.framing, Framing::None | Framing::Length(0)) {
         return Err(Denial::bad_request("a WebSocket handshake has no body"));
     }
     let keys: Vec<&[u8]> = head.fields.all("sec-websocket-key").map(|key| &key[..]).collect();
@@ -67,10 +67,10 @@ fn check_websocket(
     let version = if versions.len() == 1 { Some(&versions[0][..]) } else { None };
     handshake::check(version, &keys).map_err(|error| match error {
         // RFC 6455 §4.2.2: "an appropriate HTTP error code (such as 426 Upgrade Required) and a
-        // |Sec-WebSocket-Version| header field".
+        // |Sec-WebSocket-Version| header field"; RFC 9110 §15.5.22 wants Upgrade beside it.
         HandshakeError::Version => {
             let mut denial = Denial::new(426, "websocket_version", error.to_string());
-            denial.field = Some(("Sec-WebSocket-Version", "13"));
+            denial.fields = &[("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")];
             denial
         }
         error => Denial::new(400, "websocket_handshake", error.to_string()),

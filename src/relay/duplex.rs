@@ -36,6 +36,8 @@ pub struct Ended {
     pub code: Option<u16>,
     /// Who sent it: `client`, `upstream` or `proxy`.
     pub closed_by: Option<&'static str>,
+    /// When that was known; the upstream's connection was closed next.
+    pub at: Instant,
 }
 
 /// What waits for one side, and since when it takes nothing.
@@ -68,6 +70,8 @@ pub struct Duplex<'a> {
     armed: Option<Instant>,
     /// When to say farewell, while the process drains.
     farewell_at: Option<Instant>,
+    /// It was told to end before it had said farewell.
+    last_call: bool,
 }
 
 impl<'a> Duplex<'a> {
@@ -97,6 +101,7 @@ impl<'a> Duplex<'a> {
             sleep: Box::pin(tokio::time::sleep_until(clock::now().into())),
             armed: None,
             farewell_at: None,
+            last_call: false,
         }
     }
 
@@ -106,6 +111,7 @@ impl<'a> Duplex<'a> {
         scratch::with(|scratch| {
             self.pass(Side::Upstream, &early, now, &mut scratch.out);
             self.to_client.outbox.push(&scratch.out);
+            self.to_client.read_at = (!early.is_empty()).then_some(now);
             scratch.out.clear();
             let inbox = std::mem::take(&mut self.client.inbox);
             self.pass(Side::Client, &inbox, now, &mut scratch.out);
@@ -115,12 +121,13 @@ impl<'a> Duplex<'a> {
         drop(early);
         self.arm_earlier();
         let reason = poll_fn(|cx| scratch::with(|scratch| self.poll(cx, scratch))).await;
+        let at = clock::now();
         let ours = self.machine.as_ref().and_then(WebSocket::our_code);
         let said = self.machine.as_ref().and_then(WebSocket::close_code);
         match (ours, said) {
-            (Some(code), _) => Ended { reason, code: Some(code), closed_by: Some("proxy") },
-            (None, Some((code, side))) => Ended { reason, code, closed_by: Some(side.label()) },
-            (None, None) => Ended { reason, code: None, closed_by: None },
+            (Some(code), _) => Ended { reason, code: Some(code), closed_by: Some("proxy"), at },
+            (None, Some((code, side))) => Ended { reason, code, closed_by: Some(side.label()), at },
+            (None, None) => Ended { reason, code: None, closed_by: None, at },
         }
     }
 
@@ -128,8 +135,15 @@ impl<'a> Duplex<'a> {
         match self.around.entry.poll_order(cx) {
             Order::RunOn => {}
             Order::Drain { spread } => self.plan_farewell(spread),
-            Order::End if self.machine.is_none() => return Poll::Ready(CloseReason::Drained),
-            Order::End => self.farewell(),
+            Order::End => match self.machine.as_ref().map(WebSocket::ending) {
+                // Told already, or nothing can be told.
+                Some(Some(reason)) if !self.last_call => return Poll::Ready(reason),
+                None => return Poll::Ready(CloseReason::Drained),
+                Some(_) => {
+                    self.last_call = true;
+                    self.farewell();
+                }
+            },
         }
         if self.armed.is_some_and(|at| at <= clock::now())
             && let Break(reason) = self.on_time()
@@ -156,7 +170,9 @@ impl<'a> Duplex<'a> {
         if let Some(reason) = self.broken.filter(|_| self.is_flushed(Side::Client)) {
             return Break(reason);
         }
-        if self.client_eof && self.upstream_eof && self.is_flushed(Side::Client) {
+        let both_eof = self.client_eof && self.upstream_eof;
+        let over = both_eof || self.machine.as_ref().is_some_and(WebSocket::is_over);
+        if over && self.is_flushed(Side::Client) && self.is_flushed(Side::Upstream) {
             return Break(self.verdict());
         }
         moved |= self.read(cx, scratch, Side::Upstream)? | self.read(cx, scratch, Side::Client)?;
@@ -218,7 +234,11 @@ impl<'a> Duplex<'a> {
         let taken = match self.poll_write(cx, side.other(), &scratch.out) {
             Poll::Pending => 0,
             Poll::Ready(Ok(count)) => count,
-            Poll::Ready(Err(_)) => return self.unwritable(side.other()),
+            Poll::Ready(Err(_)) => {
+                // Or they would go to whoever is written to next.
+                scratch.out.clear();
+                return self.unwritable(side.other());
+            }
         };
         let toward = self.toward(side.other());
         toward.outbox.push(&scratch.out[taken..]);
@@ -238,10 +258,16 @@ impl<'a> Duplex<'a> {
             return;
         };
         let meter = &mut *self.meter;
-        if let Err(violation) = machine.read(side, bytes, now, out, |seen| count(meter, seen, now))
-        {
-            let text = format!("{} broke the protocol", side.label());
-            self.end(CloseReason::ProtocolError, violation.close_code(), &text);
+        match machine.read(side, bytes, now, out, |seen| count(meter, seen, now)) {
+            Ok(false) => {}
+            Ok(true) => self.arm_earlier(),
+            Err(violation) => {
+                // What was good goes first.
+                self.toward(side.other()).outbox.push(out);
+                out.clear();
+                let text = format!("{} broke the protocol", side.label());
+                self.end(CloseReason::ProtocolError, violation.close_code(), &text);
+            }
         }
     }
 
@@ -259,7 +285,8 @@ impl<'a> Duplex<'a> {
             }
             Side::Upstream => {
                 self.upstream_eof = true;
-                if !said {
+                // It may end as the client did; that is no failure.
+                if !said && !self.client_eof {
                     let reason =
                         if by_reset { CloseReason::UpstreamReset } else { CloseReason::Truncated };
                     self.end(reason, close::INTERNAL_ERROR, "upstream failed");
@@ -403,11 +430,19 @@ impl<'a> Duplex<'a> {
         if late(self.to_upstream.stalled_at, rules.timeouts.send) {
             return Break(CloseReason::SendTimeout);
         }
-        let Some(machine) = &mut self.machine else { return Continue(false) };
+        let Some(machine) = &mut self.machine else {
+            self.arm_earlier();
+            return Continue(false);
+        };
         let due = machine.due(&rules.websocket, rules.timeouts.max_duration, now);
         let moved = match due {
             Due::Nothing => false,
-            Due::Cut => return Break(self.verdict()),
+            Due::Cut if self.to_client.outbox.is_empty() => return Break(self.verdict()),
+            // A slow client may read what it is owed; its own deadline runs.
+            Due::Cut => {
+                machine.postpone(now);
+                false
+            }
             Due::Ping(side) => self.ping(side, now),
             Due::End(reason) => {
                 if let Some(side) = machine.silent_side(&rules.websocket, now)

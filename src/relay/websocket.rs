@@ -124,7 +124,8 @@ impl WebSocket {
         }
     }
 
-    /// Bytes came from `side`; what goes to the other is appended to `out`.
+    /// Bytes came from `side`; what goes to the other is appended to `out`. Says whether what
+    /// is due next may be due earlier now: a pong of ours came, or a close frame.
     pub fn read(
         &mut self,
         side: Side,
@@ -132,13 +133,13 @@ impl WebSocket {
         now: Instant,
         out: &mut Vec<u8>,
         mut seen: impl FnMut(Seen),
-    ) -> Result<(), Violation> {
+    ) -> Result<bool, Violation> {
         let ending = self.ending.is_some();
         let ping = self.ping;
         let peer = self.peer(side);
         peer.heard = now;
         let outstanding = peer.pinged.is_some();
-        let mut input = bytes;
+        let (mut input, mut answered) = (bytes, false);
         loop {
             let expected = outstanding.then_some(&ping[..]);
             match self.peer(side).tracker.next(&mut input, expected)? {
@@ -153,17 +154,21 @@ impl WebSocket {
                     }
                     seen((side, opcode, fin));
                 }
-                Item::OurPong => self.peer(side).pinged = None,
+                Item::OurPong => {
+                    self.peer(side).pinged = None;
+                    answered = true;
+                }
             }
         }
         if let Some(frame) = self.peer(side).tracker.closed() {
             self.said.get_or_insert((frame.code, side));
+            answered = true;
         }
         // Bytes in the middle of something long are a sign of life as good as a pong.
         if let Some(pinged) = &mut self.peer(side).pinged {
             *pinged = now;
         }
-        Ok(())
+        Ok(answered)
     }
 
     /// Whether that side is not being read.
@@ -201,8 +206,16 @@ impl WebSocket {
     }
 
     /// Both sides have sent their close frame.
-    pub fn both_closed(&self) -> bool {
+    fn both_closed(&self) -> bool {
         self.client.tracker.closed().is_some() && self.upstream.tracker.closed().is_some()
+    }
+
+    /// Neither side has anything more to say, and the connection was ended: by the upstream, whose
+    /// turn that is (RFC 6455 §7.1.1), or by us.
+    pub fn is_over(&self) -> bool {
+        let is_done = |peer: &Peer| peer.eof || peer.tracker.closed().is_some();
+        let ended = self.ending.is_some() || self.upstream.eof;
+        is_done(&self.client) && is_done(&self.upstream) && ended
     }
 
     /// It ends by our will: the frames that say so, for each side that can still take one.
@@ -225,6 +238,14 @@ impl WebSocket {
             control_frame(to_upstream, Opcode::Close, &payload, Some(self.mask));
         }
         self.ending = Some(Ending { reason, code, since: now });
+    }
+
+    /// The sides get their time to close anew.
+    pub fn postpone(&mut self, now: Instant) {
+        self.client.heard = now;
+        if let Some(ending) = &mut self.ending {
+            ending.since = now;
+        }
     }
 
     /// Why it is ending, if it is by our will.

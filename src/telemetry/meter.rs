@@ -157,7 +157,9 @@ impl Meter {
             return;
         }
         if from_client {
-            handles.events_in.inc();
+            if let Some(events) = &handles.events_in {
+                events.inc();
+            }
             return;
         }
         handles.events.inc();

@@ -250,7 +250,8 @@ impl Metrics {
             bytes_in: self.bytes.with_label_values(&[route, kind, "in"]),
             bytes_out: self.bytes.with_label_values(&[route, kind, "out"]),
             events: self.events.with_label_values(&[route, kind, "out"]),
-            events_in: self.events.with_label_values(&[route, kind, "in"]),
+            events_in: (kind == Kind::WebSocket.label())
+                .then(|| self.events.with_label_values(&[route, kind, "in"])),
             heartbeats: self.heartbeats.with_label_values(&[route, kind]),
         }
     }
@@ -349,7 +350,7 @@ pub struct KindMetrics {
     pub bytes_in: IntCounter,
     pub bytes_out: IntCounter,
     pub events: IntCounter,
-    pub events_in: IntCounter,
+    pub events_in: Option<IntCounter>,
     pub heartbeats: IntCounter,
 }
 

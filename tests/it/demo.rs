@@ -122,7 +122,7 @@ async fn its_configuration_can_be_copied() {
     let checked = soon("check", checked).await.unwrap();
     let said = String::from_utf8(checked.stdout).unwrap();
     assert_eq!(checked.status.code(), Some(0), "{}", String::from_utf8_lossy(&checked.stderr));
-    assert!(said.contains(": ok: 1 listener, 3 routes, 3 upstreams"), "{said}");
+    assert!(said.contains(": ok: 1 listener, 4 routes, 4 upstreams"), "{said}");
 }
 
 #[tokio::test]
@@ -190,6 +190,22 @@ async fn a_browser_sees_what_the_page_promises() {
     }
     let cancelled = ["longwire_cancelled_upstream_total", "route=\"chat\""];
     assert_eq!(demo.metric(&cancelled).await, 1.0);
+}
+
+#[tokio::test]
+async fn browsers_meet_in_the_chat_room() {
+    let mut demo = Demo::start().await;
+    let pid = demo.child.id().expect("it runs").to_string();
+    let url = demo.url("/");
+    let seen = Peer::run(&["node", "demo-page/room.mjs", &url, "--interrupt", &pid]).await;
+    assert!(seen["pings"].as_u64() > Some(1), "{seen}");
+    let (code, output) = demo.ended().await;
+    assert_eq!(code, Some(0), "{output}");
+    let ended = |line: &&str| line.contains("access: end") && line.contains("route=\"room\"");
+    let ended: Vec<_> = output.lines().filter(ended).collect();
+    assert_eq!(ended.len(), 2, "{output}");
+    assert!(ended[0].contains("close_code=1000 closed_by=\"client\""), "{}", ended[0]);
+    assert!(ended[1].contains("close_code=1001 closed_by=\"proxy\""), "{}", ended[1]);
 }
 
 #[tokio::test]

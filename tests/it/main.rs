@@ -42,3 +42,11 @@ mod slow;
 mod tidy;
 /// Each deadline, and the reason that it ends with.
 mod timeouts;
+/// WebSockets: who may open one, and what is tunnelled.
+mod websocket;
+/// WebSockets: every way in which one ends, clients that do not read, many at once.
+mod websocket_ends;
+/// WebSockets: pings, violations, counts of frames.
+mod websocket_frames;
+/// WebSockets of others: browsers, Node, Python, Go.
+mod websocket_peers;

@@ -47,7 +47,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "clock",
         ],
     ),
-    ("demo", &["http1"]),
+    ("demo", &["http1", "ws"]),
     ("upstream", &["config", "clock", "telemetry"]),
     ("relay", &["sse", "ws", "http1", "live", "telemetry", "config", "clock"]),
     ("telemetry", &["live", "ws", "config", "clock"]),
