@@ -2,11 +2,12 @@
 
 BIN := target/debug/longwire
 
-.PHONY: help demo test lint release compare-nginx conformance bench-streams deps peers
+.PHONY: help demo test soak lint release compare-nginx conformance bench-streams deps peers
 
 help:
 	@echo "make demo           a model, the proxy and a chat page, on http://127.0.0.1:8080/"
 	@echo "make test           all tests, with browsers, SDKs and servers (installs what is missing)"
+	@echo "make soak           the tests that take minutes"
 	@echo "make compare-nginx  what an upstream and a client see of longwire and of nginx, as a table"
 	@echo "make conformance    WebSocket cases against two servers, directly and through longwire"
 	@echo "make bench-streams  memory per idle stream and CPU per event"
@@ -18,6 +19,10 @@ demo: deps
 
 test: peers
 	cargo test
+
+# What takes minutes.
+soak: peers
+	cargo test --test it -- --ignored
 
 lint:
 	cargo fmt --check

@@ -366,8 +366,7 @@ async fn at_grace_those_not_told_yet_are_told() {
 
 async fn handshakes(workers: u32) {
     const TASKS: usize = 64;
-    /// The debug build does the 10,000 of the issue too slowly for every run.
-    const ALL: usize = if cfg!(debug_assertions) { 3_000 } else { 10_000 };
+    const ALL: usize = 10_000;
     let upstream = Upstream::serve(|mut upstream| async move {
         upstream.request().await;
         upstream.write([AGREE.as_bytes(), &frame(FIN | TEXT, "greeting", None)].concat()).await;

@@ -74,6 +74,48 @@ async fn forty_cases_of_the_conformance_table_are_the_same_or_stricter() {
     assert_eq!(counts["different"], 0, "{counts}");
 }
 
+#[tokio::test]
+async fn a_peer_that_was_stopped_is_found_within_ping_and_pong_timeout() {
+    let server = Peer::serve(&["node", "websocket-conformance/echo-ws.mjs"]).await;
+    let rules = "websocket = { ping = \"500ms\", pong_timeout = \"1s\" }";
+    let proxy = Proxy::to(server.address).route(rules).start().await;
+    let url = proxy.url();
+    let mut client = Peer::program(&["node", "websocket-silent/client.mjs", &url])
+        .args(["--silent-ms", "20000"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    proxy.logged("open", 1).await;
+    let pid = client.id().unwrap().to_string();
+    let kill = std::process::Command::new("kill").args(["-STOP", &pid]).status();
+    assert!(kill.unwrap().success());
+    let stopped = Instant::now();
+    let end = websocket_ends(&proxy, 1).await.remove(0);
+    let took = stopped.elapsed();
+    assert_eq!(end["reason"], "pong_timeout", "{end}");
+    // Its time to close is 3 s, which it does not use either.
+    assert!(took < std::time::Duration::from_secs(6), "found after {took:?}");
+    let missed = ["longwire_websocket_missed_pongs_total", "\"client\"", "\"all\""];
+    assert_eq!(proxy.metric(&missed).await, 1.0);
+    client.kill().await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "takes two minutes: make soak"]
+async fn a_silent_websocket_lives_for_two_minutes() {
+    let server = Peer::serve(&["node", "websocket-conformance/echo-ws.mjs"]).await;
+    let proxy = Proxy::to(server.address).route("websocket.ping = \"5s\"").start().await;
+    let mut client = Peer::program(&["node", "websocket-silent/client.mjs", &proxy.url()])
+        .args(["--silent-ms", "125000", "--deadline-ms", "150000"])
+        .spawn()
+        .unwrap();
+    assert!(client.wait().await.unwrap().success());
+    let end = websocket_ends(&proxy, 1).await.remove(0);
+    assert_eq!(end["reason"], "completed", "{end}");
+    // Each side every five seconds.
+    assert!(end["heartbeats"].as_u64() >= Some(44), "{end}");
+}
+
 /// The log lines of WebSockets that have ended, once there are `count`.
 async fn websocket_ends(proxy: &Proxy, count: usize) -> Vec<Value> {
     let ends = || -> Vec<Value> {
