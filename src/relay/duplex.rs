@@ -249,16 +249,22 @@ impl<'a> Duplex<'a> {
 
     /// What came from `side`, as it goes to the other.
     fn pass(&mut self, side: Side, bytes: &[u8], now: Instant, out: &mut Vec<u8>) {
-        match side {
-            Side::Client => self.meter.request_bytes(bytes.len() as u64),
-            Side::Upstream => self.meter.body_read(bytes.len() as u64, 0, now),
-        }
-        let Some(machine) = &mut self.machine else {
-            out.extend_from_slice(bytes);
-            return;
-        };
+        let before = out.len();
         let meter = &mut *self.meter;
-        match machine.read(side, bytes, now, out, |seen| count(meter, seen, now)) {
+        let read = match &mut self.machine {
+            Some(machine) => machine.read(side, bytes, now, out, |seen| count(meter, seen, now)),
+            None => {
+                out.extend_from_slice(bytes);
+                Ok(false)
+            }
+        };
+        // What is swallowed is nobody's.
+        match (side, (out.len() - before) as u64) {
+            (_, 0) => {}
+            (Side::Client, passed) => self.meter.request_bytes(passed),
+            (Side::Upstream, passed) => self.meter.body_read(passed, 0, now),
+        }
+        match read {
             Ok(false) => {}
             Ok(true) => self.arm_earlier(),
             Err(violation) => {
@@ -470,7 +476,7 @@ impl<'a> Duplex<'a> {
             toward.outbox.push_with(|out| placed = machine.push_ping(side, now, out));
         }
         if placed {
-            self.meter.heartbeat(PING_FRAME_BYTES);
+            self.meter.heartbeat(if side == Side::Client { PING_FRAME_BYTES } else { 0 });
         } else {
             machine.skip_ping(side, now);
         }

@@ -27,5 +27,9 @@ await client(['PROXY_URL'], { 'silent-ms': { type: 'string', default: '1000' } }
   socket.send('still there?');
   const text = String(await Promise.race([answer, closed]));
   expect(text === 'still there?', `the echo is ${text}`);
+  step('closing');
+  const over = new Promise((resolve) => { socket.on('close', resolve); });
+  socket.close(1000);
+  await over;
   return { pings, silent_ms: silent };
 });
