@@ -65,15 +65,14 @@ fn check_websocket(
     let keys: Vec<&[u8]> = head.fields.all("sec-websocket-key").map(|key| &key[..]).collect();
     let versions: Vec<_> = head.fields.all("sec-websocket-version").collect();
     let version = if versions.len() == 1 { Some(&versions[0][..]) } else { None };
-    handshake::check(version, &keys).map_err(|error| match error {
-        // RFC 6455 §4.2.2: "an appropriate HTTP error code (such as 426 Upgrade Required) and a
-        // |Sec-WebSocket-Version| header field"; RFC 9110 §15.5.22 wants Upgrade beside it.
-        HandshakeError::Version => {
-            let mut denial = Denial::new(426, "websocket_version", error.to_string());
-            denial.fields = &[("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")];
-            denial
+    handshake::check(version, &keys).map_err(|error| {
+        let mut denial = Denial::new(error.status(), "websocket_handshake", error.to_string());
+        if error == HandshakeError::Version {
+            // RFC 6455 §4.2.2 wants the version, RFC 9110 §15.5.22 the protocol.
+            denial.fields =
+                &[("Sec-WebSocket-Version", handshake::VERSION), ("Upgrade", WEBSOCKET)];
         }
-        error => Denial::new(400, "websocket_handshake", error.to_string()),
+        denial
     })?;
     let mut fields = head.fields.all("origin");
     let origin = fields.next().map(|value| String::from_utf8_lossy(value).into_owned());

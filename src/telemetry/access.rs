@@ -83,6 +83,7 @@ impl AccessLog {
             endpoint = record.endpoint,
             connection = connection(record),
             reason = reason.row().label,
+            error = reason.row().is_error,
             close_code = record.close_code,
             closed_by = record.closed_by,
             first_byte_seconds = totals.first_byte.map(rounded),
