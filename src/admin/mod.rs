@@ -11,9 +11,9 @@ use pingora::server::ShutdownWatch;
 
 use crate::config::model::Admin;
 use crate::http1::framing::Framing;
-use crate::http1::head::{RequestHead, Version, parse_request};
+use crate::http1::head::{RequestHead, Version};
 use crate::proxy::admit::{Admitted, admit};
-use crate::proxy::app::date;
+use crate::proxy::app::{date, parse_head};
 use crate::proxy::reply::{Denial, Reply};
 use crate::relay::client::Client;
 use crate::telemetry::metrics::Metrics;
@@ -128,26 +128,18 @@ async fn send(
 
 /// The next request, or `None` at the connection's end.
 async fn read_head(client: &mut Client) -> Option<Result<(RequestHead, Admitted), Denial>> {
-    loop {
-        match parse_request(&client.inbox) {
-            Err(error) => return Some(Err(Denial::bad_request(error))),
-            Ok(Some((mut head, length))) => {
-                client.inbox.drain(..length);
-                return Some(admit(&mut head).map(|admitted| (head, admitted)));
-            }
-            Ok(None) if client.inbox.len() > HEAD_MAX_BYTES => {
-                return Some(Err(Denial::new(431, "head_too_large", "the head is too large")));
-            }
-            Ok(None) if !client.read_more().await => return None,
-            Ok(None) => {}
-        }
-    }
+    let mut head = match parse_head(client, HEAD_MAX_BYTES).await {
+        Ok(head) => head?,
+        Err(denial) => return Some(Err(denial)),
+    };
+    Some(admit(&mut head).map(|admitted| (head, admitted)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::model::Secret;
+    use crate::http1::head::parse_request;
 
     fn answer(token: Option<&str>, text: &str) -> u16 {
         let admin = Admin {

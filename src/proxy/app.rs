@@ -137,40 +137,11 @@ impl App {
             return Ok(None);
         }
         // The deadline is for the whole head, however slowly it drips.
-        let whole = timeout(self.listener.header_timeout, self.parse_head(client)).await;
+        let head = parse_head(client, self.listener.max_header_size);
+        let whole = timeout(self.listener.header_timeout, head).await;
         whole.unwrap_or_else(|_| {
             Err(Denial::new(408, "header_timeout", "the request head did not come in time"))
         })
-    }
-
-    async fn parse_head(&self, client: &mut Client) -> Result<Option<RequestHead>, Denial> {
-        let limit = self.listener.max_header_size;
-        loop {
-            let parsed = parse_request(&client.inbox).map_err(|error| match error {
-                HeadError::Syntax(httparse::Error::TooManyHeaders) => {
-                    Denial::new(431, "head_too_large", "too many header fields")
-                }
-                HeadError::Syntax(httparse::Error::Version) => {
-                    Denial::new(505, "version_not_supported", "only HTTP/1.0 and HTTP/1.1")
-                }
-                error => Denial::bad_request(error),
-            })?;
-            match parsed {
-                Some((head, length)) if length <= limit => {
-                    client.inbox.drain(..length);
-                    client.inbox.shrink_to_fit();
-                    return Ok(Some(head));
-                }
-                None if client.inbox.len() <= limit => {}
-                _ => {
-                    let message = format!("the request head is larger than {limit} bytes");
-                    return Err(Denial::new(431, "head_too_large", message));
-                }
-            }
-            if !client.read_more().await {
-                return Ok(None);
-            }
-        }
     }
 
     /// Refuses what is not a request, and ends the connection: where the next request would begin
@@ -221,6 +192,37 @@ async fn begins(client: &mut Client) -> bool {
         }
         if !client.read_more().await {
             return false;
+        }
+    }
+}
+
+/// Takes a head of at most `limit` bytes off the front of what the client sends, waiting for it to
+/// be complete. `Ok(None)` is the connection's end.
+pub async fn parse_head(client: &mut Client, limit: usize) -> Result<Option<RequestHead>, Denial> {
+    loop {
+        let parsed = parse_request(&client.inbox).map_err(|error| match error {
+            HeadError::Syntax(httparse::Error::TooManyHeaders) => {
+                Denial::new(431, "head_too_large", "too many header fields")
+            }
+            HeadError::Syntax(httparse::Error::Version) => {
+                Denial::new(505, "version_not_supported", "only HTTP/1.0 and HTTP/1.1")
+            }
+            error => Denial::bad_request(error),
+        })?;
+        match parsed {
+            Some((head, length)) if length <= limit => {
+                client.inbox.drain(..length);
+                client.inbox.shrink_to_fit();
+                return Ok(Some(head));
+            }
+            None if client.inbox.len() <= limit => {}
+            _ => {
+                let message = format!("the request head is larger than {limit} bytes");
+                return Err(Denial::new(431, "head_too_large", message));
+            }
+        }
+        if !client.read_more().await {
+            return Ok(None);
         }
     }
 }

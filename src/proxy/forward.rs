@@ -62,6 +62,22 @@ struct Outcome {
     switched: Option<Ended>,
 }
 
+impl Outcome {
+    /// An end before anything else had happened.
+    fn new(end: End) -> Self {
+        Self {
+            end,
+            denial: None,
+            sent: None,
+            request_is_read: false,
+            client_is_owed: false,
+            seat: None,
+            reused: false,
+            switched: None,
+        }
+    }
+}
+
 /// What the upstream answered.
 enum Answered<'a> {
     /// A response, to its end, or none; what was sent to the client, if a head was.
@@ -137,16 +153,7 @@ impl Forward<'_> {
         let (seat, connection) = match Box::pin(self.reach(client, place.entry())).await {
             Ok(reached) => reached,
             Err((end, denial)) => {
-                return Outcome {
-                    end,
-                    denial,
-                    sent: None,
-                    request_is_read: bodyless,
-                    client_is_owed: false,
-                    seat: None,
-                    reused: false,
-                    switched: None,
-                };
+                return Outcome { denial, request_is_read: bodyless, ..Outcome::new(end) };
             }
         };
         let (reused, key) = (connection.reused, connection.key);
@@ -179,16 +186,9 @@ impl Forward<'_> {
                 if switched.reason == CloseReason::ClientClosed {
                     meter.cancelled(switched.at, clock::now());
                 }
-                return Outcome {
-                    end: switched.reason.into(),
-                    denial: None,
-                    sent: None,
-                    request_is_read: false,
-                    client_is_owed: false,
-                    seat: Some(seat),
-                    reused,
-                    switched: Some(switched),
-                };
+                let end = switched.reason.into();
+                let (seat, switched) = (Some(seat), Some(switched));
+                return Outcome { seat, reused, switched, ..Outcome::new(end) };
             }
         };
         let Rest { upstream, upstream_is_clean, request_is_read, client_is_owed, .. } = rest;
@@ -203,8 +203,7 @@ impl Forward<'_> {
             }
         }
         let seat = Some(seat);
-        let (denial, switched) = (None, None);
-        Outcome { end, denial, sent, request_is_read, client_is_owed, seat, reused, switched }
+        Outcome { sent, request_is_read, client_is_owed, seat, reused, ..Outcome::new(end) }
     }
 
     /// Passes bytes both ways after the upstream agreed to switch.

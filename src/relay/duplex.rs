@@ -64,8 +64,6 @@ pub struct Duplex<'a> {
     to_upstream: Toward,
     client_eof: bool,
     upstream_eof: bool,
-    /// Why it is over, once nothing more is to be written.
-    broken: Option<CloseReason>,
     sleep: Pin<Box<Sleep>>,
     armed: Option<Instant>,
     /// When to say farewell, while the process drains.
@@ -97,7 +95,6 @@ impl<'a> Duplex<'a> {
             to_upstream: Toward::default(),
             client_eof: false,
             upstream_eof: false,
-            broken: None,
             sleep: Box::pin(tokio::time::sleep_until(clock::now().into())),
             armed: None,
             farewell_at: None,
@@ -167,9 +164,6 @@ impl<'a> Duplex<'a> {
         scratch: &mut Scratch,
     ) -> ControlFlow<CloseReason, bool> {
         let mut moved = self.write(cx, Side::Client)? | self.write(cx, Side::Upstream)?;
-        if let Some(reason) = self.broken.filter(|_| self.is_flushed(Side::Client)) {
-            return Break(reason);
-        }
         let both_eof = self.client_eof && self.upstream_eof;
         let over = both_eof || self.machine.as_ref().is_some_and(WebSocket::is_over);
         if over && self.is_flushed(Side::Client) && self.is_flushed(Side::Upstream) {
@@ -485,10 +479,7 @@ impl<'a> Duplex<'a> {
 
     /// Ends it by our will.
     fn end(&mut self, reason: CloseReason, code: u16, text: &str) {
-        let Some(machine) = &mut self.machine else {
-            self.broken = Some(reason);
-            return;
-        };
+        let Some(machine) = &mut self.machine else { return };
         let (mut to_client, mut to_upstream) = (Vec::new(), Vec::new());
         machine.end(reason, code, text, clock::now(), (&mut to_client, &mut to_upstream));
         self.to_client.outbox.push(&to_client);

@@ -173,7 +173,7 @@ impl WebSocket {
 
     /// Whether that side is not being read.
     pub fn is_paused(&self, side: Side) -> bool {
-        self.other(side.other()).paused
+        self.side(side).paused
     }
 
     /// That side is read again, or not any more.
@@ -301,7 +301,7 @@ impl WebSocket {
             }
             if peer.eof {
                 // It can answer nothing; what the other still sends is delivered, if it comes.
-                let other = self.other(side);
+                let other = self.side(side.other());
                 return Some((other.heard.max(peer.heard) + rules.pong_timeout, Due::Cut));
             }
             if let Some(pinged) = peer.pinged {
@@ -326,10 +326,10 @@ impl WebSocket {
         ]
     }
 
-    fn other(&self, side: Side) -> &Peer {
+    fn side(&self, side: Side) -> &Peer {
         match side {
-            Side::Client => &self.upstream,
-            Side::Upstream => &self.client,
+            Side::Client => &self.client,
+            Side::Upstream => &self.upstream,
         }
     }
 
