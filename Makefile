@@ -2,7 +2,7 @@
 
 BIN := target/debug/longwire
 
-.PHONY: help demo test soak lint release compare-nginx conformance bench-streams deps peers
+.PHONY: help demo test soak lint release compare-nginx conformance bench-streams bench-balance deps peers
 
 help:
 	@echo "make demo           a model, the proxy and a chat page, on http://127.0.0.1:8080/"
@@ -11,6 +11,7 @@ help:
 	@echo "make compare-nginx  what an upstream and a client see of longwire and of nginx, as a table"
 	@echo "make conformance    WebSocket cases against two servers, directly and through longwire"
 	@echo "make bench-streams  memory per idle stream and CPU per event"
+	@echo "make bench-balance  how evenly each policy spreads streams, as tables"
 	@echo "make release        target/release/longwire"
 	@echo "make lint           formatting and clippy, warnings are errors"
 
@@ -41,6 +42,9 @@ conformance: peers
 
 bench-streams: release
 	python3 benches/streams.py target/release/longwire
+
+bench-balance: deps
+	cargo bench --quiet --profile dev --bench balance
 
 # What the build needs: Rust, cmake and a C compiler (for pingora's zlib-ng).
 deps:

@@ -47,9 +47,24 @@ pub struct Sender<'a> {
 
 impl Sender<'_> {
     fn is_trusted(&self) -> bool {
-        self.peer.is_some_and(|peer| {
-            self.trusted.iter().any(|network| contains(network, peer.ip().to_canonical()))
-        })
+        self.peer.is_some_and(|peer| self.trusts(peer.ip()))
+    }
+
+    fn trusts(&self, address: IpAddr) -> bool {
+        self.trusted.iter().any(|network| contains(network, address.to_canonical()))
+    }
+
+    /// The client's address: the nearest one that no trusted proxy has, by `X-Forwarded-For` as far
+    /// as that is believed.
+    pub fn client_address(&self, head: &RequestHead) -> Option<IpAddr> {
+        let mut nearest = self.peer?.ip().to_canonical();
+        let claimed: Vec<_> = head.fields.tokens("x-forwarded-for").collect();
+        for claim in claimed.into_iter().rev() {
+            let claim = std::str::from_utf8(claim).ok().and_then(|text| text.parse().ok());
+            let Some(claim) = claim.filter(|_| self.trusts(nearest)) else { break };
+            nearest = IpAddr::to_canonical(&claim);
+        }
+        Some(nearest)
     }
 }
 

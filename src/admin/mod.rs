@@ -113,15 +113,13 @@ async fn send(
     keep_alive: bool,
     to_head: bool,
 ) -> bool {
+    let date = date();
     let reply = Reply {
-        status: *status,
         content_type,
-        body: body.as_bytes(),
         connection: if keep_alive { None } else { Some("close") },
         to_head,
-        request_id: "",
-        date: &date(),
-        fields: &[],
+        date: &date,
+        ..Reply::new(*status, body)
     };
     client.write_all(&reply.encode(), LIMIT).await.is_ok()
 }

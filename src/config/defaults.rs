@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::model::Level;
+use super::model::{Dialect, Level, RetryOn};
 
 /// `server.drain.grace`: most model answers end within five minutes.
 pub const DRAIN_GRACE: Duration = Duration::from_secs(300);
@@ -33,6 +33,8 @@ pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// `timeouts.connect`: one lost SYN is repeated after a second, two after three.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// `timeouts.tls`: a handshake is two round trips and a signature.
+pub const TLS_TIMEOUT: Duration = Duration::from_secs(5);
 /// `timeouts.first_byte`: a model server may queue a request before it answers.
 pub const FIRST_BYTE_TIMEOUT: Option<Duration> = Some(Duration::from_secs(60));
 /// `timeouts.first_event`: a long prompt is read before the first token.
@@ -44,10 +46,76 @@ pub const SEND_TIMEOUT: Option<Duration> = Some(Duration::from_secs(30));
 /// `timeouts.max_duration`: a stream that is alive may live.
 pub const MAX_DURATION: Option<Duration> = None;
 
+/// `endpoints[].weight`: all alike.
+pub const WEIGHT: u32 = 1;
+/// `endpoints[].resolve`: a moved server is found soon, at six questions a minute.
+pub const RESOLVE: Duration = Duration::from_secs(10);
+/// `upstreams.NAME.slow_start`: model servers that answer at all are mostly warm.
+pub const SLOW_START: Option<Duration> = None;
+/// `tls.verify`: encryption to nobody in particular is no protection.
+pub const TLS_VERIFY: bool = true;
+
 /// `pool.max_idle`: covers a burst of short requests without holding many descriptors.
 pub const POOL_MAX_IDLE: usize = 64;
 /// `pool.idle_timeout`: at or below the idle close of common upstreams.
 pub const POOL_IDLE_TIMEOUT: Option<Duration> = Some(Duration::from_secs(60));
+/// `pool.learn`: what the upstream does is better known to it than to who writes the file.
+pub const POOL_LEARN: bool = true;
+/// `pool.max_lifetime`: a balancer between us and the endpoint gets its say twice an hour.
+pub const POOL_MAX_LIFETIME: Option<Duration> = Some(Duration::from_secs(30 * 60));
+/// `pool.warm`: a connection within a data centre opens in a millisecond.
+pub const POOL_WARM: usize = 0;
+/// `pool.http2`: most model servers speak HTTP/1.1 only.
+pub const HTTP2: bool = false;
+/// `pool.streams_per_connection`: a lost packet stalls no more than these, and servers commonly
+/// allow 100.
+pub const STREAMS_PER_CONNECTION: usize = 32;
+/// `pool.h2_stream_window`: hundreds of events, and all that a stalled client makes us hold.
+pub const H2_STREAM_WINDOW: usize = 64 * 1024;
+/// `pool.tcp_keepalive.idle`: half of what clients get, as nobody between is on the move.
+pub const UPSTREAM_KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+/// `pool.tcp_keepalive.interval`: one lost probe shall not matter.
+pub const UPSTREAM_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// `pool.tcp_keepalive.count`: with the others, a dead upstream is known after a minute.
+pub const UPSTREAM_KEEPALIVE_COUNT: usize = 3;
+
+/// `health.active.interval`: with `unhealthy_after`, a dead endpoint is out after 15 s.
+pub const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// `health.active.timeout`: a busy server needs a moment even for a health page.
+pub const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+/// `health.active.expect_status`: what every framework answers when it is well.
+pub const EXPECT_STATUS: (u16, u16) = (200, 299);
+/// `health.active.healthy_after`: the first answer may come from a server still loading.
+pub const HEALTHY_AFTER: u32 = 2;
+/// `health.active.unhealthy_after`: one lost answer is no outage.
+pub const UNHEALTHY_AFTER: u32 = 3;
+/// `health.passive.failures`: an unlucky row of errors is shorter.
+pub const FAILURES: u32 = 5;
+/// `health.passive.eject_for`: a crashed process is back in about that time.
+pub const EJECT_FOR: Duration = Duration::from_secs(10);
+/// `health.passive.max_eject_for`: a repaired endpoint is found again before anybody asks why not.
+pub const MAX_EJECT_FOR: Duration = Duration::from_secs(300);
+/// `health.passive.max_ejected_percent`: the half that is left can still carry something; if all
+/// fail, the fault is probably elsewhere.
+pub const MAX_EJECTED_PERCENT: u32 = 50;
+
+/// `routes.NAME.dialect`: paths and first events of the known ones are hard to mistake.
+pub const DIALECT: Dialect = Dialect::Auto;
+/// `retry.attempts`: two endpoints restarting at once is the most that is likely.
+pub const RETRY_ATTEMPTS: u32 = 2;
+/// `retry.on`: what surely was not worked on, or is an honest "not now".
+pub const RETRY_ON: [RetryOn; 4] =
+    [RetryOn::ConnectError, RetryOn::NotDelivered, RetryOn::Status(502), RetryOn::Status(503)];
+/// `retry.idempotent_only`: nobody wants to pay twice for one answer.
+pub const IDEMPOTENT_ONLY: bool = true;
+/// `retry.budget_percent`: an outage costs a fifth more load, not a multiple.
+pub const BUDGET_PERCENT: u32 = 20;
+/// `retry.replay_body`: a long conversation in JSON, without pictures.
+pub const REPLAY_BODY: usize = 1024 * 1024;
+/// `limits.queue.size`: a burst, not a backlog.
+pub const QUEUE_SIZE: usize = 200;
+/// `limits.queue.timeout`: longer than this, a person had better be told.
+pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// `stream.slow_client_timeout`: a phone in a tunnel comes back within a minute.
 pub const SLOW_CLIENT_TIMEOUT: Option<Duration> = Some(Duration::from_secs(60));
@@ -55,6 +123,11 @@ pub const SLOW_CLIENT_TIMEOUT: Option<Duration> = Some(Duration::from_secs(60));
 pub const HEARTBEAT: Option<Duration> = Some(Duration::from_secs(15));
 /// `sse.heartbeat_text`: what most SSE servers send.
 pub const HEARTBEAT_TEXT: &str = ": keep-alive";
+
+/// `sse.commit_after`: the true status is worth more, unless somebody between is impatient.
+pub const COMMIT_AFTER: Option<Duration> = None;
+/// `sse.error_event`: an SDK raises an error that says why.
+pub const ERROR_EVENT: bool = true;
 
 /// `routes.NAME.upgrade`: what browsers switch to.
 pub const UPGRADE: &str = "websocket";
@@ -104,8 +177,31 @@ pub const MAX_HEADER_SIZE_MIN: usize = 1024;
 pub const MAX_HEADER_SIZE_MAX: usize = 1024 * 1024;
 /// Most worker threads: more than any machine has cores is a typo.
 pub const WORKERS_MAX: usize = 1024;
-/// Largest `pool.max_idle`: more than the ports to one address is a typo.
-pub const POOL_MAX_IDLE_MAX: usize = 65_535;
+/// Longest path of a unix socket: `sun_path` has 108 bytes, one of them for the end (unix(7)).
+pub const UNIX_PATH_MAX_BYTES: usize = 107;
+/// Smallest weight; an endpoint that shall get nothing is left out, or is a `backup`.
+pub const WEIGHT_MIN: u32 = 1;
+/// Largest weight: finer shares than a thousandth are noise.
+pub const WEIGHT_MAX: u32 = 1000;
+/// Most `max_streams`: more than the descriptors of a process is a typo.
+pub const MAX_STREAMS_MAX: usize = 1_000_000;
+/// Most connections to one endpoint, in `pool.max_idle`, `pool.max_connections` and `pool.warm`:
+/// more than the ports to one address is a typo.
+pub const CONNECTIONS_MAX: usize = 65_535;
+/// Most `pool.streams_per_connection`: no server allows that many.
+pub const STREAMS_PER_CONNECTION_MAX: usize = 10_000;
+/// Smallest `pool.h2_stream_window`: less stops after every event.
+pub const H2_STREAM_WINDOW_MIN: usize = 1024;
+/// Largest `pool.h2_stream_window`: every stalled client may hold this much.
+pub const H2_STREAM_WINDOW_MAX: usize = 16 * 1024 * 1024;
+/// Most answers or failures in a row that anything waits for: more is "never".
+pub const IN_A_ROW_MAX: u32 = 1000;
+/// Most `retry.attempts`: more is a storm.
+pub const ATTEMPTS_MAX: u32 = 10;
+/// Largest `retry.replay_body`: every request may hold this much.
+pub const REPLAY_BODY_MAX: usize = 64 * 1024 * 1024;
+/// Most `limits.queue.size`: more could not be served within any patience.
+pub const QUEUE_SIZE_MAX: usize = 100_000;
 /// Largest `websocket.max_frame`: longer ones are an attack.
 pub const MAX_FRAME_MAX: usize = 1024 * 1024 * 1024;
 /// Longest close reason: RFC 6455 §5.5 leaves 125 bytes for a control frame, two of them the code.

@@ -15,13 +15,14 @@ pub trait Env {
     fn file(&self, path: &str) -> io::Result<String>;
 }
 
-/// An environment without anything.
+/// An environment of one variable, its name and its value. What is put in through it needs no
+/// quoting, whatever it is.
 #[derive(Debug)]
-pub(super) struct NoEnv;
+pub(super) struct Single<'v>(pub &'static str, pub &'v str);
 
-impl Env for NoEnv {
-    fn var(&self, _name: &str) -> Option<String> {
-        None
+impl Env for Single<'_> {
+    fn var(&self, name: &str) -> Option<String> {
+        (name == self.0).then(|| self.1.to_owned())
     }
 
     fn file(&self, _path: &str) -> io::Result<String> {

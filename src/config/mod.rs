@@ -25,6 +25,7 @@ mod suggest;
 #[cfg(test)]
 mod tests;
 mod units;
+mod url;
 
 pub use error::{Errors, Problem};
 pub use interpolate::Env;
@@ -48,12 +49,13 @@ pub fn parse(source: &str, origin: &str, env: &dyn Env) -> Result<model::Config,
 ///
 /// It goes through the same reader as a file, so both have the same defaults and the same limits.
 pub fn simple(upstream_url: &str, listen: SocketAddr) -> Result<model::Config, String> {
-    let url = units::endpoint(upstream_url).map_err(|invalid| invalid.found(upstream_url))?;
+    // Here it may be shown in the message, and a name of an upstream is none.
+    url::endpoint(upstream_url).map_err(|invalid| invalid.found(upstream_url))?;
     let source = format!(
-        "[listeners.web]\nbind = [\"{listen}\"]\n[routes.all]\nupstream = \"http://{}\"\n",
-        url.authority(),
+        "[listeners.web]\nbind = [\"{listen}\"]\n[routes.all]\nupstream = \"${{UPSTREAM_URL}}\"\n"
     );
-    parse(&source, "command line", &interpolate::NoEnv).map_err(|errors| {
+    let env = interpolate::Single("UPSTREAM_URL", upstream_url);
+    parse(&source, "command line", &env).map_err(|errors| {
         let messages: Vec<_> = errors.iter().map(Problem::to_string).collect();
         messages.join("\n")
     })

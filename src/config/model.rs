@@ -3,6 +3,7 @@
 //! Nothing here can hold nonsense; `build` is the only place that makes these values from a file.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Everything one configuration says.
@@ -14,6 +15,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Named groups of endpoints, anonymous ones (from a route's URL) included.
     pub upstreams: Vec<Upstream>,
+    /// `[defaults.timeouts]`.
+    pub timeouts: Timeouts,
     /// Rules from host, path and method to an upstream or a fixed answer. Never empty.
     pub routes: Vec<Route>,
     /// The address for operators; `None` when `admin.bind = "off"`.
@@ -89,32 +92,162 @@ pub struct TcpKeepalive {
 /// `[upstreams.NAME]`: a named group of endpoints.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
-    /// Name in metrics and logs. For an anonymous upstream: its `host:port`.
+    /// Name in metrics and logs. For an anonymous upstream: its `host:port`, `https://host:port` or
+    /// `unix:/path`.
     pub name: String,
     /// Never empty; names are unique within the upstream.
     pub endpoints: Vec<Endpoint>,
-    /// Idle connections.
+    /// Which endpoint is next.
+    pub balance: Balance,
+    /// Over this time an endpoint that is new or back grows from a tenth to its full weight; `None`
+    /// is `"off"`.
+    pub slow_start: Option<Duration>,
+    /// How `https` endpoints are spoken to.
+    pub tls: UpstreamTls,
+    /// Connections.
     pub pool: Pool,
+    /// Which endpoints are fit to be picked.
+    pub health: Health,
 }
 
-/// One address in an upstream.
+/// One entry of `endpoints`. A name with several addresses is several endpoints at run time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Name in metrics and logs; default is `host:port`.
+    /// Name in metrics and logs; default is `host:port`, or the path of a unix socket.
     pub name: String,
-    /// Host name or address, without brackets.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
+    /// Where it is.
+    pub address: Address,
+    /// The URL's scheme is `https`.
+    pub https: bool,
+    /// Its share next to the others, 1 to 1000.
+    pub weight: u32,
+    /// Exchanges open at once; `None` for no limit.
+    pub max_streams: Option<usize>,
+    /// It is picked only when none of the others is fit.
+    pub backup: bool,
+    /// How often its name is looked up.
+    pub resolve: Duration,
 }
 
-/// `[upstreams.NAME.pool]`: idle connections kept for reuse.
+/// Where an endpoint is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// A host and a TCP port.
+    Tcp {
+        /// Name or address, lower case, without brackets.
+        host: String,
+        /// Not 0.
+        port: u16,
+    },
+    /// A unix socket's path.
+    Unix(PathBuf),
+}
+
+/// `upstreams.NAME.balance`: which endpoint is next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Balance {
+    /// The one with the fewest open exchanges for its weight.
+    LeastStreams,
+    /// In turn, smoothly by weight.
+    RoundRobin,
+    /// The better of two at random ("power of two choices").
+    P2c,
+    /// At random by weight.
+    Random,
+    /// The same for the same key, unless that one has far more than its share.
+    Hash(HashKey),
+}
+
+/// `upstreams.NAME.hash_key`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HashKey {
+    /// The value of a header field; its name in lower case.
+    Header(String),
+    /// The value of a cookie.
+    Cookie(String),
+    /// The value of a query parameter.
+    Query(String),
+    /// The client's address.
+    Ip,
+    /// The path, without the query.
+    Path,
+}
+
+/// `[upstreams.NAME.tls]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// The name that is asked for and verified, lower case; `None` is the URL's host. Empty only if
+    /// nothing is verified: no name is asked for then.
+    pub sni: Option<String>,
+    /// A PEM file of certificate authorities; `None` is the system's.
+    pub ca: Option<PathBuf>,
+    /// Whether certificates are verified.
+    pub verify: bool,
+}
+
+/// `[upstreams.NAME.pool]`: connections, and which are kept for reuse.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pool {
     /// Idle connections kept per endpoint; 0 keeps none.
     pub max_idle: usize,
-    /// How long an idle connection is kept; `None` for ever.
+    /// How long an idle connection is kept at most; `None` for ever.
     pub idle_timeout: Option<Duration>,
+    /// Whether to stay below the time after which the upstream closes idle connections itself.
+    pub learn: bool,
+    /// How old a connection may become before it is not used again, less up to a tenth by chance;
+    /// `None` for ever.
+    pub max_lifetime: Option<Duration>,
+    /// Connections per endpoint, idle and active; `None` for no limit.
+    pub max_connections: Option<usize>,
+    /// Idle connections per endpoint that are opened ahead of need.
+    pub warm: usize,
+    /// HTTP/2: by ALPN with `https`, by prior knowledge with `http`.
+    pub http2: bool,
+    /// Exchanges on one HTTP/2 connection at once, at least 1.
+    pub streams_per_connection: usize,
+    /// The HTTP/2 window of one stream in bytes: what may wait for a slow client.
+    pub h2_stream_window: usize,
+    /// TCP keep-alive; `user_timeout` is zero.
+    pub tcp_keepalive: TcpKeepalive,
+}
+
+/// `[upstreams.NAME.health]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// `[upstreams.NAME.health.active]`; `None` without that table.
+    pub active: Option<ActiveHealth>,
+    /// `[upstreams.NAME.health.passive]`.
+    pub passive: PassiveHealth,
+}
+
+/// Questions to each endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActiveHealth {
+    /// What is asked for: a path, perhaps with a query.
+    pub path: String,
+    /// From one question to the next.
+    pub interval: Duration,
+    /// For one answer.
+    pub timeout: Duration,
+    /// The statuses that are well, as inclusive ranges; never empty.
+    pub expect_status: Vec<(u16, u16)>,
+    /// Good answers in a row that bring an endpoint back, at least 1.
+    pub healthy_after: u32,
+    /// Bad ones in a row that take it out, at least 1.
+    pub unhealthy_after: u32,
+}
+
+/// What exchanges tell about an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PassiveHealth {
+    /// Failures in a row that eject it; 0 is never.
+    pub failures: u32,
+    /// For how long, at first; it doubles with each further ejection.
+    pub eject_for: Duration,
+    /// The longest ejection.
+    pub max_eject_for: Duration,
+    /// The share of the endpoints that may be ejected at once, 0 to 100.
+    pub max_ejected_percent: u32,
 }
 
 /// `[routes.NAME]`: which requests, and what becomes of them.
@@ -183,6 +316,12 @@ pub struct Proxy {
     pub timeouts: Timeouts,
     /// Slow clients.
     pub stream: Stream,
+    /// What event streams on this route speak.
+    pub dialect: Dialect,
+    /// When a request may be sent again.
+    pub retry: Retry,
+    /// Where requests wait when every endpoint is full.
+    pub queue: Queue,
     /// Server-Sent Events.
     pub sse: Sse,
     /// WebSockets.
@@ -192,6 +331,61 @@ pub struct Proxy {
     pub upgrade: Vec<String>,
     /// Fields set and removed.
     pub headers: Headers,
+}
+
+/// `routes.NAME.dialect`: what an event stream speaks, and so how it ends and how it fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// By path and first event.
+    Auto,
+    /// OpenAI's chat completions; ends with `data: [DONE]`.
+    OpenAiChat,
+    /// OpenAI's responses; ends with `event: response.completed` and the like.
+    OpenAiResponses,
+    /// Anthropic's messages; ends with `event: message_stop`.
+    Anthropic,
+    /// Anything; ends when the body ends.
+    Plain,
+}
+
+/// `[routes.NAME.retry]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retry {
+    /// Further tries after the first; 0 for none.
+    pub attempts: u32,
+    /// What may be tried again.
+    pub on: Vec<RetryOn>,
+    /// Whether what is not proved to be undelivered is tried again for idempotent methods only.
+    pub idempotent_only: bool,
+    /// Retries per hundred requests.
+    pub budget_percent: u32,
+    /// Larger request bodies, in bytes, are not kept for a retry.
+    pub replay_body: usize,
+}
+
+/// An element of `routes.NAME.retry.on`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryOn {
+    /// `connect_error`: no connection.
+    ConnectError,
+    /// `not_delivered`: the upstream provably received none of it, or a kept-alive connection
+    /// failed under an idempotent request.
+    NotDelivered,
+    /// `reset`: the connection ended without an answer.
+    Reset,
+    /// `first_byte_timeout`
+    FirstByteTimeout,
+    /// A status such as `"503"`, 500 to 599 or 429.
+    Status(u16),
+}
+
+/// `routes.NAME.limits.queue`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queue {
+    /// Requests that may wait at the upstream at once; 0 for none.
+    pub size: usize,
+    /// How long one may wait.
+    pub timeout: Duration,
 }
 
 /// `routes.NAME.host_header`.
@@ -210,6 +404,8 @@ pub enum HostHeader {
 pub struct Timeouts {
     /// TCP connect.
     pub connect: Duration,
+    /// TLS handshake.
+    pub tls: Duration,
     /// Request sent to response head.
     pub first_byte: Option<Duration>,
     /// Response head to first body byte.
@@ -236,6 +432,11 @@ pub struct Sse {
     pub heartbeat: Option<Duration>,
     /// The comment line, beginning with `:`, without a line end.
     pub heartbeat_text: String,
+    /// How long the true status is held for a client that asked for a stream, before 200 and
+    /// heartbeats are sent; `None` is for ever.
+    pub commit_after: Option<Duration>,
+    /// Whether a broken upstream is told to the client as an event in its dialect.
+    pub error_event: bool,
 }
 
 /// `[routes.NAME.websocket]`; `None` is `"off"`.

@@ -1,9 +1,9 @@
-//! Durations, sizes, networks, addresses and URLs as they are written in the file.
+//! Durations, sizes, networks and addresses as they are written in the file.
 //!
 //! Each parser says on failure what it expected and perhaps what was meant. It never repeats the
 //! text itself, because that may come from the environment; the reader shows what was written.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::error::quoted;
@@ -46,8 +46,6 @@ pub(super) const AN_ADDRESS: &str =
     "an address and port such as \"127.0.0.1:8080\" or \"[::1]:8080\"";
 /// What is expected where a network is.
 pub(super) const A_NETWORK: &str = "a network such as \"10.0.0.0/8\" or an address such as \"::1\"";
-/// What is expected where an endpoint is.
-pub(super) const AN_ENDPOINT: &str = "a URL such as \"http://127.0.0.1:8000\"";
 
 /// From the largest to the smallest, the order in which the parts of a duration stand.
 const DURATION_UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
@@ -183,100 +181,6 @@ pub(super) fn socket_address(text: &str) -> Result<SocketAddr, Invalid> {
             _ => invalid,
         }
     })
-}
-
-/// Host and port of an upstream server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Authority {
-    /// Name or address, lower case, without brackets.
-    pub host: String,
-    /// TCP port, 80 if none was written.
-    pub port: u16,
-}
-
-impl Authority {
-    /// `host:port`, an IPv6 address in brackets.
-    pub(super) fn authority(&self) -> String {
-        match self.host.parse::<Ipv6Addr>() {
-            Ok(address) => format!("[{address}]:{}", self.port),
-            Err(_) => format!("{}:{}", self.host, self.port),
-        }
-    }
-}
-
-/// `http://host:port`, with nothing but an optional `/` after it.
-pub(super) fn endpoint(text: &str) -> Result<Authority, Invalid> {
-    let because = |reason: &str| Invalid::new(format!("{AN_ENDPOINT} {reason}"));
-    let lower = text.to_ascii_lowercase();
-    if lower.starts_with("https:") {
-        return Err(because("(https:// is not supported yet)"));
-    }
-    if lower.starts_with("unix:") {
-        return Err(because("(unix: is not supported yet)"));
-    }
-    let Some(rest) = lower.strip_prefix("http://") else {
-        let invalid = Invalid::new(AN_ENDPOINT);
-        let meant = format!("http://{text}");
-        let is_bare = !lower.contains("://") && endpoint(&meant).is_ok();
-        return Err(if is_bare { invalid.suggest(meant) } else { invalid });
-    };
-    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    if !matches!(path, "" | "/") {
-        return Err(because("without a path").suggest(format!("http://{authority}")));
-    }
-    if authority.contains('@') {
-        return Err(because("without a user name"));
-    }
-    split_authority(authority)
-}
-
-/// Splits `host`, `host:port`, `[v6]` or `[v6]:port`; all lower case.
-fn split_authority(authority: &str) -> Result<Authority, Invalid> {
-    let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
-        let (address, port) = rest.split_once(']').unwrap_or((rest, "]"));
-        let address: Ipv6Addr = address.parse().map_err(|_| {
-            Invalid::new(format!("{AN_ENDPOINT} with an IPv6 address between [ and ]"))
-        })?;
-        (address.to_string(), port)
-    } else {
-        let (host, port) = authority.split_at(authority.find(':').unwrap_or(authority.len()));
-        if authority.parse::<Ipv6Addr>().is_ok() {
-            return Err(Invalid::new(format!("{AN_ENDPOINT} with an IPv6 address in brackets"))
-                .suggest(format!("http://[{authority}]")));
-        }
-        if !is_host_name(host) {
-            return Err(Invalid::new(format!("{AN_ENDPOINT} with a host name or an address")));
-        }
-        (host.to_owned(), port)
-    };
-    let number = match port.strip_prefix(':') {
-        None if port.is_empty() => Some(80),
-        None => None,
-        Some(number) => {
-            number.bytes().all(|b| b.is_ascii_digit()).then(|| number.parse().ok()).flatten()
-        }
-    };
-    let port = number
-        .filter(|port| *port != 0)
-        .ok_or_else(|| Invalid::new(format!("{AN_ENDPOINT} with a port of 1 to 65535")))?;
-    Ok(Authority { host, port })
-}
-
-/// Labels of letters, digits, `-` and `_` (container names have it), with dots between them.
-/// The last label of a name in digits would make it a broken IPv4 address.
-pub(super) fn is_host_name(host: &str) -> bool {
-    let is_label = |label: &str| {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        !label.is_empty() && label.len() <= 63 && label.bytes().all(allowed)
-    };
-    let looks_numeric = host
-        .rsplit('.')
-        .next()
-        .is_some_and(|label| label.bytes().all(|byte| byte.is_ascii_digit()));
-    if looks_numeric {
-        return host.parse::<std::net::Ipv4Addr>().is_ok();
-    }
-    host.len() <= 253 && host.split('.').all(is_label)
 }
 
 #[cfg(test)]

@@ -42,9 +42,11 @@ close_reasons! {
     ClientClosed, "client_closed", false, "The client closed its connection before the end.";
     UpstreamClosed, "upstream_closed", false,
         "The upstream closed the connection, and that is the only end this body can have.";
-    Truncated, "truncated", true, "The upstream closed the connection in the middle of the body.";
+    Truncated, "truncated", true, "The upstream closed the connection in the middle of the body, or ended an event stream without its end mark.";
     UpstreamReset, "upstream_reset", true,
         "The upstream could not be reached, reset its connection, or closed it without an answer.";
+    LateFailure, "late_failure", true,
+        "The upstream answered with an error after the response had begun (`commit_after`).";
     FirstByteTimeout, "first_byte_timeout", true, "No response head within `first_byte`.";
     FirstEventTimeout, "first_event_timeout", true, "No body byte within `first_event`.";
     IdleTimeout, "idle_timeout", true, "No upstream byte for `idle`.";

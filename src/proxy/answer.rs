@@ -1,10 +1,12 @@
 //! How a response goes to the client, decided from its head. Pure.
 
+use crate::config::model::{self, Sse};
 use crate::http1::framing::{self, Framing};
 use crate::http1::head::{ResponseHead, Version};
 use crate::live::kind::Kind;
 use crate::live::reason::CloseReason;
-use crate::relay::download::Download;
+use crate::relay::download::{Download, Shape};
+use crate::sse::dialect::{Dialect, Dialects};
 
 /// What the client can take.
 #[derive(Debug, Clone, Copy)]
@@ -67,14 +69,33 @@ impl Answer {
         })
     }
 
-    /// The machine that passes on its body; `heartbeat` is the route's line, if it has one.
-    pub fn body(&self, heartbeat: Option<&str>) -> Download {
-        Download::new(self.from, self.to, self.scan, heartbeat)
+    /// The machine that passes on its body, which may speak one of `dialects`.
+    pub fn body(&self, sse: &Sse, dialects: Dialects) -> Download {
+        Download::new(Shape {
+            from: self.from,
+            to: self.to,
+            scan: self.scan.then_some(dialects),
+            heartbeat: sse.heartbeat.map(|_| sse.heartbeat_text.as_str()),
+        })
     }
+}
+
+/// What a stream at `path` may speak, by the route's setting.
+pub fn dialects(setting: model::Dialect, path: &str) -> Dialects {
+    let setting = match setting {
+        model::Dialect::Auto => None,
+        model::Dialect::OpenAiChat => Some(Dialect::OpenAiChat),
+        model::Dialect::OpenAiResponses => Some(Dialect::OpenAiResponses),
+        model::Dialect::Anthropic => Some(Dialect::Anthropic),
+        model::Dialect::Plain => Some(Dialect::Plain),
+    };
+    Dialects { setting, hint: Dialect::of_path(path) }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::http1::head::parse_response;
 
@@ -96,7 +117,14 @@ mod tests {
         assert!(!closing.close && !closing.upstream_keep_alive);
         let zipped = decide(&format!("{SSE}\r\nContent-Encoding: gzip"), Version::Http11).unwrap();
         assert!(!zipped.scan, "compressed bytes are not lines");
-        assert!(zipped.body(Some(": x")).push_heartbeat(&mut Vec::new()).is_none());
+        let sse = Sse {
+            heartbeat: Some(Duration::from_secs(1)),
+            heartbeat_text: ": x".into(),
+            commit_after: None,
+            error_event: true,
+        };
+        let body = zipped.body(&sse, dialects(model::Dialect::Auto, "/"));
+        assert!(!body.has_heartbeats());
     }
 
     #[test]

@@ -149,17 +149,10 @@ impl App {
     async fn refuse(&self, mut client: Client, denial: &Denial) {
         let unrouted = &self.shared.snapshot.unrouted;
         unrouted.finished(Kind::Http, denial.status);
-        let reply = Reply {
-            status: denial.status,
-            content_type: "application/json",
-            body: denial.body().as_bytes(),
-            connection: Some("close"),
-            to_head: false,
-            request_id: "",
-            date: &date(),
-            fields: denial.fields,
-        }
-        .encode();
+        let (body, date) = (denial.body(), date());
+        let reply =
+            Reply { fields: denial.fields, date: &date, ..Reply::new(denial.status, &body) };
+        let reply = reply.encode();
         if client.write_all(&reply, REPLY_LIMIT).await.is_ok() {
             client.close().await;
         }

@@ -10,6 +10,7 @@ use super::reply::{Denial, Reply};
 use super::snapshot::Action;
 use super::switch;
 use crate::clock;
+use crate::config::model::Respond;
 use crate::headers;
 use crate::http1::framing::Framing;
 use crate::http1::head::{RequestHead, Version};
@@ -58,20 +59,29 @@ pub struct Request {
 }
 
 impl Request {
-    /// Answers it with bytes of our own.
-    pub async fn reply(
-        &self,
-        client: &mut Client,
-        status: u16,
-        content_type: &'static str,
-        body: &str,
-        fields: &'static [(&'static str, &'static str)],
-        keep_alive: bool,
-    ) -> After {
+    /// Answers it with text of our own.
+    async fn respond(&self, client: &mut Client, answer: &Respond, keep_alive: bool) -> After {
         let reply = Reply {
-            status,
-            content_type,
-            body: body.as_bytes(),
+            content_type: "text/plain; charset=utf-8",
+            ..Reply::new(answer.status, &answer.body)
+        };
+        self.reply(client, reply, keep_alive).await
+    }
+
+    /// Answers it with an error.
+    pub async fn deny(&self, client: &mut Client, denial: &Denial, keep_alive: bool) -> After {
+        let body = denial.body();
+        let reply = Reply {
+            fields: denial.fields,
+            retry_after: denial.retry_after,
+            ..Reply::new(denial.status, &body)
+        };
+        self.reply(client, reply, keep_alive).await
+    }
+
+    async fn reply(&self, client: &mut Client, reply: Reply<'_>, keep_alive: bool) -> After {
+        let date = date();
+        let reply = Reply {
             connection: match (keep_alive, self.version) {
                 (false, _) => Some("close"),
                 (true, Version::Http10) => Some("keep-alive"),
@@ -79,21 +89,14 @@ impl Request {
             },
             to_head: self.method == "HEAD",
             request_id: &self.id,
-            date: &date(),
-            fields,
+            date: &date,
+            ..reply
         };
         match client.write_all(&reply.encode(), REPLY_LIMIT).await {
             Err(_) => After::Gone,
             Ok(()) if keep_alive => After::KeepAlive,
             Ok(()) => After::Close,
         }
-    }
-
-    /// Answers it with an error.
-    pub async fn deny(&self, client: &mut Client, denial: &Denial, keep_alive: bool) -> After {
-        let body = denial.body();
-        self.reply(client, denial.status, "application/json", &body, denial.fields, keep_alive)
-            .await
     }
 
     /// Its line for the log, as far as the request tells.
@@ -108,7 +111,8 @@ impl Request {
             kind: Kind::Http,
             upstream: "",
             endpoint: "",
-            reused: false,
+            connection: "none",
+            tries: 0,
             close_code: None,
             closed_by: None,
         }
@@ -150,9 +154,7 @@ pub async fn run(context: Context<'_>, client: &mut Client, mut head: RequestHea
     let meter = Meter::new(Arc::clone(&route.metrics), began);
     match &route.action {
         Action::Respond(answer) => {
-            let text = "text/plain; charset=utf-8";
-            let after =
-                request.reply(client, answer.status, text, &answer.body, &[], bodyless).await;
+            let after = request.respond(client, answer, bodyless).await;
             let record = Record { route: &route.name, ..request.record(context, answer.status) };
             finish(context, record, meter, after);
             after

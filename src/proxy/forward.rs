@@ -1,14 +1,17 @@
 //! A request that goes to an upstream: pick, connect, send, wait, relay, finish.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::admit::Admitted;
 use super::answer::{Answer, Asker};
 use super::app::{Context, date};
 use super::exchange::{After, Request};
+use super::key;
 use super::reply::{CLIENT_LEFT, Denial};
 use super::snapshot::Route;
 use super::switch::{self, Wanted};
+use super::tries::{Answered, Tries};
 use crate::clock;
 use crate::config::model::Proxy;
 use crate::headers::{self, Delivery, Sender};
@@ -17,17 +20,19 @@ use crate::http1::framing::Framing;
 use crate::http1::head::{RequestHead, ResponseHead, Version};
 use crate::live::kind::Kind;
 use crate::live::reason::CloseReason;
-use crate::live::registry::{Entry, Place};
+use crate::live::registry::Place;
 use crate::relay::client::Client;
-use crate::relay::drive::{End, Event, Link, Outgoing, Rest, Surroundings};
+use crate::relay::drive::{End, Link, Rest, Surroundings, Wire};
 use crate::relay::duplex::{Duplex, Ended};
 use crate::relay::upload::Upload;
 use crate::telemetry::access::Record;
 use crate::telemetry::meter::Meter;
-use crate::telemetry::metrics::{ConnectResult, PoolClose};
-use crate::upstream::connect::Connection;
-use crate::upstream::endpoint::Seat;
-use crate::upstream::{Tried, Upstream};
+use crate::telemetry::metrics::PoolClose;
+use crate::upstream::Upstream;
+use crate::upstream::connection::Connection;
+use crate::upstream::endpoint::Endpoint;
+use crate::upstream::roster::Ask;
+use crate::upstream::seat::Seat;
 
 /// A request and the rules of the route that took it.
 pub struct Forward<'a> {
@@ -40,9 +45,24 @@ pub struct Forward<'a> {
     /// The route's rules.
     pub rules: &'a Proxy,
     /// Where it goes.
-    pub upstream: &'a Upstream,
+    pub upstream: &'a Arc<Upstream>,
     /// What the client wants to switch to.
     pub wanted: Option<Wanted>,
+}
+
+impl Wire for Connection {
+    fn is_acknowledged(&self) -> bool {
+        self.is_acknowledged()
+    }
+}
+
+/// What the log says about the upstream.
+#[derive(Default)]
+pub(super) struct Reached {
+    pub(super) seat: Option<Seat>,
+    /// `new` or `reused`, once there was one.
+    pub(super) connection: Option<&'static str>,
+    pub(super) tries: u32,
 }
 
 /// How it ended.
@@ -56,34 +76,9 @@ struct Outcome {
     request_is_read: bool,
     /// The client was left in the middle of something, so nothing sensible can follow.
     client_is_owed: bool,
-    seat: Option<Seat>,
-    reused: bool,
+    reached: Reached,
     /// How it ended after it had switched to another protocol.
     switched: Option<Ended>,
-}
-
-impl Outcome {
-    /// An end before anything else had happened.
-    fn new(end: End) -> Self {
-        Self {
-            end,
-            denial: None,
-            sent: None,
-            request_is_read: false,
-            client_is_owed: false,
-            seat: None,
-            reused: false,
-            switched: None,
-        }
-    }
-}
-
-/// What the upstream answered.
-enum Answered<'a> {
-    /// A response, to its end, or none; what was sent to the client, if a head was.
-    Response(End, Option<(u16, Answer)>),
-    /// It switches to the protocol that was asked for.
-    Switches(Box<ResponseHead>, &'a Wanted),
 }
 
 impl Forward<'_> {
@@ -119,7 +114,7 @@ impl Forward<'_> {
         let record = Record {
             close_code: outcome.switched.and_then(|ended| ended.code),
             closed_by: outcome.switched.and_then(|ended| ended.closed_by),
-            ..self.record(outcome.seat.as_ref(), outcome.reused, kind, status)
+            ..self.record(&outcome.reached, kind, status)
         };
         self.context.shared.snapshot.config.log.access.ended(record, reason, totals, duration);
         after
@@ -143,79 +138,80 @@ impl Forward<'_> {
     async fn exchange(
         &self,
         client: &mut Client,
-        mut head: RequestHead,
+        head: RequestHead,
         admitted: Admitted,
         place: &Place,
         meter: &mut Meter,
     ) -> Outcome {
-        let bodyless = admitted.framing == Framing::None;
-        // Boxed, because connecting takes 9 KB of state that a stream need not keep for its life.
-        let (seat, connection) = match Box::pin(self.reach(client, place.entry())).await {
-            Ok(reached) => reached,
-            Err((end, denial)) => {
-                return Outcome { denial, request_is_read: bodyless, ..Outcome::new(end) };
-            }
-        };
-        let (reused, key) = (connection.reused, connection.key);
-        let endpoint = seat.endpoint();
-        let metrics = endpoint.metrics();
-        if reused {
-            metrics.on_reused.inc()
-        } else {
-            metrics.on_new.inc()
-        }
-        let outgoing = Outgoing {
-            head: self.encode_request(&mut head, &admitted, &seat),
-            body: Upload::new(admitted.framing),
-            expects_continue: admitted.expects_continue,
-        };
-        // A stream can last for hours; from here on nothing is kept of the head.
-        drop((head, admitted));
-
         let around = Surroundings { rules: self.rules, entry: place.entry() };
-        let mut link = Link::new(around, meter, client, connection.stream, outgoing);
-        let answered = self.relay(&mut link, &seat, reused).await;
+        let upload = Upload::new(admitted.framing, self.rules.retry.replay_body);
+        let mut link = Link::new(around, meter, client, upload, admitted.expects_continue);
+        let sender = self.sender();
+        let asker_address = sender.client_address(&head);
+        let balance = &self.upstream.config().balance;
+        let ask = Ask {
+            key: key::of_request(balance, &head, &admitted, asker_address),
+            tried: Vec::new(),
+        };
+        self.upstream.deposit(self.rules.retry.budget_percent);
+        let principal = asker_address.map_or(0, key::of_address);
+        let mut tries = Tries::new(self, head, admitted, ask, principal);
+        let answered = tries.run(&mut link).await;
         let ended_at = clock::now();
+        let Tries { sent, reached, .. } = tries;
         let rest = link.into_rest();
-        let (end, sent) = match answered {
-            Answered::Response(end, sent) => (end, sent),
-            Answered::Switches(head, wanted) => {
-                let record = self.record(Some(&seat), reused, Kind::Http, SWITCHING);
-                let switched =
-                    self.switch((*head, wanted), around, meter, client, rest, record).await;
+        let (end, denial) = match answered {
+            Answered::Ended(end, denial) => (end, denial),
+            Answered::Switches(head) => {
+                let switched = self.switch(*head, around, meter, client, rest, &reached).await;
                 if switched.reason == CloseReason::ClientClosed {
                     meter.cancelled(switched.at, clock::now());
                 }
-                let end = switched.reason.into();
-                let (seat, switched) = (Some(seat), Some(switched));
-                return Outcome { seat, reused, switched, ..Outcome::new(end) };
+                return Outcome {
+                    end: switched.reason.into(),
+                    denial: None,
+                    sent: None,
+                    request_is_read: false,
+                    client_is_owed: false,
+                    reached,
+                    switched: Some(switched),
+                };
             }
         };
         let Rest { upstream, upstream_is_clean, request_is_read, client_is_owed, .. } = rest;
-        if upstream_is_clean && sent.is_some_and(|(_, answer)| answer.upstream_keep_alive) {
-            let connector = &self.context.shared.snapshot.connector;
-            connector.release(endpoint, upstream, key, self.upstream.pool());
-        } else {
-            drop(upstream);
-            metrics.pool_closed(PoolClose::Unclean).inc();
-            if end.reason == CloseReason::ClientClosed {
+        if let Some(connection) = upstream {
+            let clean =
+                upstream_is_clean && sent.is_some_and(|(_, answer)| answer.upstream_keep_alive);
+            self.put_away(connection, clean);
+            if !clean && end.reason == CloseReason::ClientClosed {
                 meter.cancelled(ended_at, clock::now());
             }
         }
-        let seat = Some(seat);
-        Outcome { sent, request_is_read, client_is_owed, seat, reused, ..Outcome::new(end) }
+        let switched = None;
+        Outcome { end, denial, sent, request_is_read, client_is_owed, reached, switched }
+    }
+
+    /// Keeps a connection that is clean, and closes one that is not.
+    pub(super) fn put_away(&self, connection: Connection, clean: bool) {
+        if clean {
+            let connector = &self.context.shared.snapshot.connector;
+            return connector.release(connection, self.upstream.pool());
+        }
+        connection.endpoint().metrics().pool_closed(PoolClose::Unclean).inc();
     }
 
     /// Passes bytes both ways after the upstream agreed to switch.
     async fn switch(
         &self,
-        (head, wanted): (ResponseHead, &Wanted),
+        head: ResponseHead,
         around: Surroundings<'_>,
         meter: &mut Meter,
         client: &mut Client,
-        rest: Rest,
-        record: Record<'_>,
+        rest: Rest<Connection>,
+        reached: &Reached,
     ) -> Ended {
+        let upstream = rest.upstream.expect("it has just answered");
+        let wanted = self.wanted.as_ref().expect("it agreed to what was wanted");
         let machine = wanted.is_websocket().then(|| {
             let seed = mix(around.entry.number());
             switch::websocket(&head, self.rules, seed, meter.began())
@@ -223,103 +219,47 @@ impl Forward<'_> {
         let kind = if machine.is_some() { Kind::WebSocket } else { Kind::Stream };
         meter.open(kind);
         let access = &self.context.shared.snapshot.config.log.access;
-        access.opened(Record { kind, ..record });
+        access.opened(self.record(reached, kind, SWITCHING));
         let greeting = switch::encode_greeting(head, wanted);
-        let duplex = Duplex::new(around, meter, client, rest.upstream, machine, &greeting);
+        let duplex = Duplex::new(around, meter, client, upstream, machine, &greeting);
         duplex.run(rest.early).await
     }
 
-    /// A connection to an endpoint; those that cannot be connected to are passed over.
-    async fn reach(
-        &self,
-        client: &mut Client,
-        entry: &Entry,
-    ) -> Result<(Seat, Connection), (End, Option<Denial>)> {
-        let mut tried = Tried::default();
-        let mut failure = ConnectResult::Other;
-        let connector = &self.context.shared.snapshot.connector;
-        let ended = std::future::poll_fn(|cx| match entry.poll_ended(cx) {
-            true => std::task::Poll::Ready(()),
-            false => std::task::Poll::Pending,
-        });
-        tokio::pin!(ended);
-        while let Some(seat) = self.upstream.pick(&mut tried, clock::now()) {
-            let limit = self.rules.timeouts.connect;
-            tokio::select! {
-                connected = connector.connect(seat.endpoint(), limit) => match connected {
-                    Ok(connection) => return Ok((seat, connection)),
-                    Err(result) => {
-                        failure = result;
-                        seat.endpoint().failed(clock::now());
-                        let name = seat.endpoint().name();
-                        tracing::warn!(
-                            upstream = self.upstream.name(),
-                            endpoint = name,
-                            result = result.label(),
-                            "cannot connect"
-                        );
-                        if tried.count() < self.upstream.size() {
-                            seat.endpoint().metrics().retries.inc();
-                        }
-                    }
-                },
-                () = client.gone() => return Err((CloseReason::ClientClosed.into(), None)),
-                () = &mut ended => return Err((CloseReason::Drained.into(), None)),
-            }
-        }
-        Err((CloseReason::UpstreamReset.into(), Some(Denial::unreachable(failure))))
-    }
-
-    /// Runs the exchange to its end; gives what was sent to the client, if a head was.
-    async fn relay(&self, link: &mut Link<'_>, seat: &Seat, reused: bool) -> Answered<'_> {
-        let mut sent = None;
-        loop {
-            let head = match link.next().await {
-                Event::End(end) => return Answered::Response(end, sent),
-                Event::Head(head) => head,
-            };
-            if let Some(wanted) = &self.wanted
-                && head.status == SWITCHING
-                && switch::agrees(&head, wanted)
-            {
-                return Answered::Switches(head, wanted);
-            }
-            if (100..200).contains(&head.status) && head.status != SWITCHING {
-                link.interim(&self.encode_interim(*head));
-                continue;
-            }
-            let asker = Asker {
-                version: self.request.version,
-                to_head: self.request.method == "HEAD",
-                // A request that is still coming would be taken for the next one.
-                keep_alive: self.request.keep_alive
-                    && link.request_is_read()
-                    && !self.context.is_draining(),
-            };
-            let answer = match Answer::new(&head, asker) {
-                Ok(answer) => answer,
-                Err(reason) => return Answered::Response(reason.into(), sent),
-            };
-            let status = head.status;
-            sent = Some((status, answer));
-            link.meter().open(answer.kind);
-            let record = self.record(Some(seat), reused, answer.kind, status);
-            self.context.shared.snapshot.config.log.access.opened(record);
-            let sse = &self.rules.sse;
-            let heartbeat = sse.heartbeat.map(|_| sse.heartbeat_text.as_str());
-            link.begin(&self.encode_response(*head, answer), answer.body(heartbeat));
+    /// Who asks, and how; `request_is_read` says that no more of its request is to come.
+    pub(super) fn asker(&self, request_is_read: bool) -> Asker {
+        Asker {
+            version: self.request.version,
+            to_head: self.request.method == "HEAD",
+            // A request that is still coming would be taken for the next one.
+            keep_alive: self.request.keep_alive && request_is_read && !self.context.is_draining(),
         }
     }
 
-    fn encode_request(&self, head: &mut RequestHead, admitted: &Admitted, seat: &Seat) -> Vec<u8> {
-        let sender = Sender {
+    /// A stream has begun.
+    pub(super) fn opened(&self, reached: &Reached, kind: Kind, status: u16) {
+        let record = self.record(reached, kind, status);
+        self.context.shared.snapshot.config.log.access.opened(record);
+    }
+
+    fn sender(&self) -> Sender<'_> {
+        Sender {
             peer: self.context.peer,
             trusted: &self.context.shared.snapshot.config.server.trusted_proxies,
             scheme: "http",
-        };
-        let authority = seat.endpoint().authority();
-        let route = (&self.rules.host_header, &self.rules.headers, authority);
-        headers::to_upstream(head, admitted.framing, sender, &self.request.id, route);
+        }
+    }
+
+    pub(super) fn encode_request(
+        &self,
+        head: &RequestHead,
+        admitted: &Admitted,
+        endpoint: &Endpoint,
+    ) -> Vec<u8> {
+        // It is kept as it came: another endpoint may have to get it with another Host.
+        let mut head = head.clone();
+        let route = (&self.rules.host_header, &self.rules.headers, endpoint.authority());
+        let (framing, id) = (admitted.framing, &self.request.id);
+        headers::to_upstream(&mut head, framing, self.sender(), id, route);
         if let Some(wanted) = &self.wanted {
             headers::switch(&mut head.fields, &wanted.protocol);
         }
@@ -329,7 +269,7 @@ impl Forward<'_> {
         out
     }
 
-    fn encode_interim(&self, mut head: ResponseHead) -> Vec<u8> {
+    pub(super) fn encode_interim(&self, mut head: ResponseHead) -> Vec<u8> {
         let mut out = Vec::new();
         // RFC 9110 §15.2: "a server MUST NOT send a 1xx response to an HTTP/1.0 client".
         if self.request.version == Version::Http11 {
@@ -339,7 +279,7 @@ impl Forward<'_> {
         out
     }
 
-    fn encode_response(&self, mut head: ResponseHead, answer: Answer) -> Vec<u8> {
+    pub(super) fn encode_response(&self, mut head: ResponseHead, answer: Answer) -> Vec<u8> {
         let delivery = Delivery {
             framing: answer.to,
             close: answer.close,
@@ -354,26 +294,22 @@ impl Forward<'_> {
         out
     }
 
-    fn record<'r>(
-        &'r self,
-        seat: Option<&'r Seat>,
-        reused: bool,
-        kind: Kind,
-        status: u16,
-    ) -> Record<'r> {
+    fn record<'r>(&'r self, reached: &'r Reached, kind: Kind, status: u16) -> Record<'r> {
+        let endpoint = reached.seat.as_ref().filter(|_| reached.connection.is_some());
         Record {
             route: &self.route.name,
             kind,
             upstream: self.upstream.name(),
-            endpoint: seat.map_or("", |seat| seat.endpoint().name()),
-            reused,
+            endpoint: endpoint.map_or("", |seat| seat.endpoint().name()),
+            connection: reached.connection.unwrap_or("none"),
+            tries: reached.tries,
             ..self.request.record(self.context, status)
         }
     }
 }
 
 /// 101 Switching Protocols.
-const SWITCHING: u16 = 101;
+pub(super) const SWITCHING: u16 = 101;
 
 /// Spreads a count over all bits, so that the pings of two connections have little in common.
 fn mix(number: u64) -> u64 {

@@ -3,8 +3,11 @@
 pub mod admit;
 pub mod answer;
 pub mod app;
+pub mod early;
 pub mod exchange;
 pub mod forward;
+pub mod key;
 pub mod reply;
 pub mod snapshot;
 pub mod switch;
+mod tries;

@@ -1,6 +1,7 @@
 //! Answers of our own: the one place from an error or a denial to a status, a body and a reason.
 
 use std::fmt;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
@@ -10,6 +11,7 @@ use crate::http1::fields::Fields;
 use crate::live::reason::CloseReason;
 use crate::relay::drive::End;
 use crate::telemetry::metrics::ConnectResult;
+use crate::upstream::NoSeat;
 
 /// The status in logs and metrics when the client left before there was one (nginx's convention).
 pub const CLIENT_LEFT: u16 = 499;
@@ -25,12 +27,14 @@ pub struct Denial {
     pub message: String,
     /// Fields that must go with it.
     pub fields: &'static [(&'static str, &'static str)],
+    /// Seconds after which it may be worth to ask again.
+    pub retry_after: Option<u64>,
 }
 
 impl Denial {
     /// A denial.
     pub fn new(status: u16, kind: &'static str, message: impl Into<String>) -> Self {
-        Self { status, kind, message: message.into(), fields: &[] }
+        Self { status, kind, message: message.into(), fields: &[], retry_after: None }
     }
 
     /// 400, with what is wrong.
@@ -40,21 +44,43 @@ impl Denial {
 
     /// No endpoint could be connected to; `last` is what happened at the last of them.
     pub fn unreachable(last: ConnectResult) -> Self {
-        match last {
-            ConnectResult::Timeout => Self::new(
-                504,
-                "connect_timeout",
-                "the upstream did not accept a connection in time",
-            ),
+        let (status, kind, message) = match last {
+            ConnectResult::Timeout => {
+                (504, "connect_timeout", "the upstream did not accept a connection in time")
+            }
             ConnectResult::Refused => {
-                Self::new(502, "connect_refused", "the upstream refused the connection")
+                (502, "connect_refused", "the upstream refused the connection")
             }
-            ConnectResult::Dns => {
-                Self::new(502, "dns_error", "the upstream's name could not be resolved")
+            ConnectResult::Tls => {
+                (502, "tls_error", "no trusted TLS connection to the upstream could be made")
             }
+            ConnectResult::Dns => (502, "dns_error", "the upstream's name could not be resolved"),
             ConnectResult::Other | ConnectResult::Ok => {
-                Self::new(502, "connect_error", "the upstream could not be reached")
+                (502, "connect_error", "the upstream could not be reached")
             }
+        };
+        Self::new(status, kind, message)
+    }
+
+    /// There is no place at any endpoint.
+    pub fn no_seat(why: NoSeat) -> Self {
+        let unavailable = |kind, message: &str, retry_after: Duration| Self {
+            // RFC 9110 §10.2.3 has whole seconds.
+            retry_after: Some(retry_after.as_secs_f64().ceil().max(1.0) as u64),
+            ..Self::new(503, kind, message)
+        };
+        let soon = Duration::from_secs(1);
+        match why {
+            NoSeat::Unresolved => Self::unreachable(ConnectResult::Dns),
+            NoSeat::NoEndpoint { retry_after } => {
+                let message = "no endpoint of the upstream is up";
+                unavailable("no_endpoint", message, retry_after.unwrap_or(soon))
+            }
+            NoSeat::QueueFull => {
+                unavailable("queue_full", "the upstream and its queue are full", soon)
+            }
+            NoSeat::QueueTimeout => unavailable("queue_timeout", "the upstream stayed full", soon),
+            NoSeat::AllTried => Self::unreachable(ConnectResult::Other),
         }
     }
 
@@ -66,7 +92,9 @@ impl Denial {
                 (400, "the request body is malformed")
             }
             CloseReason::ProtocolError => (502, "the upstream's response is not valid HTTP"),
-            CloseReason::FirstByteTimeout => (504, "the upstream did not answer in time"),
+            CloseReason::FirstByteTimeout
+            | CloseReason::FirstEventTimeout
+            | CloseReason::IdleTimeout => (504, "the upstream did not answer in time"),
             CloseReason::SlowClient => (408, "the request body did not come in time"),
             CloseReason::SendTimeout => (504, "the upstream did not take the request in time"),
             CloseReason::MaxDuration => (504, "the exchange took too long"),
@@ -75,6 +103,20 @@ impl Denial {
             _ => (502, "the upstream closed the connection without an answer"),
         };
         Self::new(status, kind, message)
+    }
+
+    /// An exchange broke off after the client had got a head.
+    pub fn broken_off(end: End) -> Self {
+        let denial = Self::from_end(end);
+        let message = match end.reason {
+            CloseReason::UpstreamReset => "the connection to the upstream was lost",
+            CloseReason::Truncated => "the upstream ended the response before its end",
+            CloseReason::FirstEventTimeout | CloseReason::IdleTimeout => {
+                "the upstream fell silent in the middle of the response"
+            }
+            _ => return denial,
+        };
+        Self { message: message.to_owned(), ..denial }
     }
 
     /// The JSON body: the shape that model SDKs show to their users.
@@ -103,9 +145,26 @@ pub struct Reply<'a> {
     pub date: &'a str,
     /// Fields that must go with it.
     pub fields: &'static [(&'static str, &'static str)],
+    /// `Retry-After` in seconds.
+    pub retry_after: Option<u64>,
 }
 
-impl Reply<'_> {
+impl<'a> Reply<'a> {
+    /// JSON to a request whose connection ends with it.
+    pub fn new(status: u16, body: &'a str) -> Self {
+        Self {
+            status,
+            content_type: "application/json",
+            body: body.as_bytes(),
+            connection: Some("close"),
+            to_head: false,
+            request_id: "",
+            date: "",
+            fields: &[],
+            retry_after: None,
+        }
+    }
+
     /// The bytes to send.
     pub fn encode(&self) -> Vec<u8> {
         let mut fields = Fields::with_capacity(6);
@@ -121,6 +180,9 @@ impl Reply<'_> {
         }
         for (name, value) in self.fields {
             fields.append(*name, *value);
+        }
+        if let Some(seconds) = self.retry_after {
+            fields.append("Retry-After", seconds.to_string());
         }
         if let Some(connection) = self.connection {
             fields.append("Connection", connection);
@@ -170,6 +232,7 @@ mod tests {
             request_id: "",
             date: "today",
             fields: &[],
+            retry_after: None,
         };
         let text = String::from_utf8(reply.encode()).unwrap();
         assert!(

@@ -7,14 +7,20 @@ use crate::config::model::{Config, Proxy, Respond, Target};
 use crate::route::{Query, Router};
 use crate::telemetry::metrics::{Metrics, NONE, RouteMetrics};
 use crate::upstream::Upstream;
-use crate::upstream::connect::Connector;
+use crate::upstream::connect::{Connector, Limits};
+use crate::upstream::upkeep::Upkeep;
+
+/// For the size of the pool, which is shared: a name with more addresses than this may find fewer
+/// connections kept than `max_idle` for each of them.
+const ADDRESSES_PER_NAME: usize = 16;
 
 /// One configuration, ready for use.
 pub struct Snapshot {
     /// The configuration.
     pub config: Config,
     /// All upstream connections.
-    pub connector: Connector,
+    pub connector: Arc<Connector>,
+    upstreams: Vec<Arc<Upstream>>,
     router: Router,
     routes: Vec<Route>,
     /// Counts the requests that no route took.
@@ -66,14 +72,28 @@ impl Snapshot {
                 Route { name: route.name.as_str().into(), metrics, action }
             })
             .collect();
-        let max_idle = upstreams.values().map(|upstream| upstream.max_idle()).sum();
+        // A name may have any number of addresses; more than that many are rare.
+        let most = |upstream: &Arc<Upstream>| {
+            let config = upstream.config();
+            config.pool.max_idle.saturating_mul(config.endpoints.len() * ADDRESSES_PER_NAME)
+        };
+        let max_idle = upstreams.values().map(most).sum();
         Self {
-            connector: Connector::new(max_idle),
+            connector: Arc::new(Connector::new(max_idle)),
+            upstreams: upstreams.into_values().collect(),
             router: Router::new(&config.routes),
             routes,
             unrouted: Arc::new(metrics.route(NONE, None)),
             config,
         }
+    }
+
+    /// Begins what has to be done in the background as long as the result lives; must be called
+    /// inside a runtime.
+    pub fn upkeep(&self) -> Vec<Upkeep> {
+        let limits = Limits::from(&self.config.timeouts);
+        let start = |upstream| Upkeep::start(upstream, &self.connector, limits);
+        self.upstreams.iter().map(start).collect()
     }
 
     /// The route that takes the request.

@@ -165,7 +165,7 @@ impl Client {
 
 /// Reads from any stream into `space`; 0 is the end.
 pub fn poll_read(
-    stream: &mut Stream,
+    stream: &mut (impl AsyncRead + Unpin),
     cx: &mut Context<'_>,
     space: &mut [u8],
 ) -> Poll<io::Result<usize>> {

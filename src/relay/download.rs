@@ -3,6 +3,7 @@
 use crate::http1::body::{BodyDecoder, BodyError, Piece};
 use crate::http1::encode::{self, LAST_CHUNK};
 use crate::http1::framing::Framing;
+use crate::sse::dialect::{Dialects, Failure};
 use crate::sse::scanner::{BOM, Scanner};
 
 /// What one piece of input was.
@@ -21,6 +22,22 @@ pub enum Eof {
     Clean,
     /// It is missing something.
     Truncated,
+    /// It is whole, but the stream in it has not said its end.
+    Unmarked,
+}
+
+/// What a body is and becomes.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape<'a> {
+    /// As the upstream frames it.
+    pub from: Framing,
+    /// As the client gets it.
+    pub to: Framing,
+    /// What it may speak, if it is an event stream in plain text.
+    pub scan: Option<Dialects>,
+    /// A comment line without a line end, if there are to be heartbeats. They are used only where
+    /// the body has no length, since the length counts every byte.
+    pub heartbeat: Option<&'a str>,
 }
 
 /// Follows one response body.
@@ -28,6 +45,8 @@ pub enum Eof {
 pub struct Download {
     decoder: BodyDecoder,
     chunked: bool,
+    /// The client gets no length, so that more than the upstream's bytes can be written.
+    open_ended: bool,
     /// Only for event streams that can be read: not on compressed ones.
     scanner: Option<Scanner>,
     /// The heartbeat line with its line end; only where one may be written.
@@ -47,11 +66,9 @@ enum Bom {
 }
 
 impl Download {
-    /// At the start of a body that is read as `from` and goes to the client as `to`.
-    ///
-    /// `scan` is said for event streams in plain text. `heartbeat` is a comment line without a line
-    /// end; it is used only where the body has no length, since the length counts every byte.
-    pub fn new(from: Framing, to: Framing, scan: bool, heartbeat: Option<&str>) -> Self {
+    /// At the start of a body.
+    pub fn new(shape: Shape<'_>) -> Self {
+        let Shape { from, to, scan, heartbeat } = shape;
         let decoder = BodyDecoder::new(from);
         let open_ended = matches!(to, Framing::Chunked | Framing::UntilClose);
         let line = |text: &str| [text.as_bytes(), b"\n"].concat().into_boxed_slice();
@@ -59,10 +76,38 @@ impl Download {
             done: decoder.is_done(),
             decoder,
             chunked: to == Framing::Chunked,
-            scanner: scan.then(Scanner::default),
-            heartbeat: heartbeat.filter(|_| scan && open_ended).map(line),
+            open_ended,
+            scanner: scan.map(Scanner::new),
+            heartbeat: heartbeat.filter(|_| scan.is_some() && open_ended).map(line),
             bom: Bom::Passes,
         }
+    }
+
+    /// The upstream's body, framed so, is what follows: until now there were heartbeats at most.
+    pub fn join(&mut self, from: Framing) {
+        self.decoder = BodyDecoder::new(from);
+        self.done = false;
+    }
+
+    /// Whether the stream in it has not said its end, although it should.
+    fn is_unmarked(&self) -> bool {
+        self.scanner.as_ref().is_some_and(Scanner::is_unfinished)
+    }
+
+    /// What the end of the body means, once it is done.
+    pub fn verdict(&self) -> Eof {
+        if self.is_unmarked() { Eof::Unmarked } else { Eof::Clean }
+    }
+
+    /// Appends the event that tells the client of a failure, if one may stand here; says whether it
+    /// did, and how many bytes it is. Nothing else may follow, not even the body's proper end.
+    pub fn push_error(&mut self, failure: &Failure<'_>, out: &mut Vec<u8>) -> Option<u64> {
+        let scanner = self.scanner.as_ref().filter(|_| self.open_ended)?;
+        let before = scanner.room_for_event()?;
+        let event = [before.as_bytes(), &scanner.dialect().error_event(failure)].concat();
+        frame(self.chunked, &event, out);
+        self.heartbeat = None;
+        Some(event.len() as u64)
     }
 
     /// Whether the whole body was read and passed on.
@@ -92,7 +137,8 @@ impl Download {
                 Ok(Piece::More) => break,
                 Ok(Piece::End) => {
                     self.done = true;
-                    if self.chunked {
+                    // Without its mark, a stream must not look whole.
+                    if self.chunked && !self.is_unmarked() {
                         out.extend_from_slice(LAST_CHUNK);
                     }
                 }
@@ -122,7 +168,7 @@ impl Download {
             return Eof::Truncated;
         }
         self.done = true;
-        Eof::Clean
+        self.verdict()
     }
 
     /// Appends what ends the body for the client once [`Self::end`] said `Clean`.
@@ -160,11 +206,63 @@ fn frame(chunked: bool, data: &[u8], out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sse::dialect::Dialect;
 
     const BEAT: Option<&str> = Some(": keep-alive");
 
+    const ANY: Option<Dialects> = Some(Dialects { setting: None, hint: None });
+
+    fn body(from: Framing, to: Framing, scan: Option<Dialects>, beat: Option<&str>) -> Download {
+        Download::new(Shape { from, to, scan, heartbeat: beat })
+    }
+
     fn sse() -> Download {
-        Download::new(Framing::UntilClose, Framing::UntilClose, true, BEAT)
+        body(Framing::UntilClose, Framing::UntilClose, ANY, BEAT)
+    }
+
+    fn chat(from: Framing) -> Download {
+        let hint = Some(Dialect::OpenAiChat);
+        body(from, Framing::Chunked, Some(Dialects { setting: None, hint }), BEAT)
+    }
+
+    #[test]
+    fn a_stream_without_its_mark_does_not_look_whole() {
+        let (mut download, mut out) = (chat(Framing::Chunked), Vec::new());
+        download.push(&mut &b"a\r\ndata: {}\n\n\r\n0\r\n\r\n"[..], &mut out).1.unwrap();
+        assert!(download.is_done());
+        assert_eq!(download.verdict(), Eof::Unmarked);
+        assert_eq!(out, b"a\r\ndata: {}\n\n\r\n", "no last chunk");
+        let failure = Failure { status: 502, kind: "truncated", message: "gone" };
+        assert!(download.push_error(&failure, &mut out).is_some());
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("data: {\"error\":") && text.ends_with("\n\n\r\n"), "{text}");
+
+        let (mut download, mut out) = (chat(Framing::UntilClose), Vec::new());
+        download.push(&mut &b"data: {}\n\ndata: [DONE]\n\n"[..], &mut out).1.unwrap();
+        assert_eq!(download.end(), Eof::Clean);
+    }
+
+    #[test]
+    fn an_error_never_makes_an_unfinished_event_look_whole() {
+        let failure = Failure { status: 502, kind: "upstream_reset", message: "gone" };
+        let (mut download, mut out) = (chat(Framing::UntilClose), Vec::new());
+        download.push(&mut &b"data: {\"a"[..], &mut out).1.unwrap();
+        out.clear();
+        assert!(download.push_error(&failure, &mut out).is_none() && out.is_empty());
+        let mut length = body(Framing::Length(9), Framing::Length(9), ANY, None);
+        assert!(length.push_error(&failure, &mut out).is_none(), "the length counts every byte");
+    }
+
+    #[test]
+    fn a_body_joins_what_has_begun_with_heartbeats() {
+        let (mut download, mut out) = (chat(Framing::None), Vec::new());
+        assert!(download.push_heartbeat(&mut out).is_none(), "not before it is open");
+        download.join(Framing::UntilClose);
+        assert!(download.push_heartbeat(&mut out).is_some());
+        download.join(Framing::Length(0));
+        download.push(&mut &b""[..], &mut out).1.unwrap();
+        assert!(download.is_done());
+        assert_eq!(out, b"d\r\n: keep-alive\n\r\n0\r\n\r\n");
     }
 
     #[test]
@@ -218,7 +316,7 @@ mod tests {
             (Framing::Length(100), Framing::Length(100), true),
             (Framing::Chunked, Framing::Chunked, false),
         ] {
-            let mut download = Download::new(from, to, scan, BEAT);
+            let mut download = body(from, to, scan.then_some(ANY).flatten(), BEAT);
             assert!(!download.has_heartbeats());
             assert_eq!(download.push_heartbeat(&mut out), None);
         }
@@ -237,7 +335,7 @@ mod tests {
 
     #[test]
     fn chunks_in_chunks_out() {
-        let mut download = Download::new(Framing::Chunked, Framing::Chunked, true, BEAT);
+        let mut download = body(Framing::Chunked, Framing::Chunked, ANY, BEAT);
         let mut out = Vec::new();
         let mut input = &b"9\r\ndata: a\n\n\r\n"[..];
         let (step, pushed) = download.push(&mut input, &mut out);
@@ -253,13 +351,13 @@ mod tests {
 
     #[test]
     fn ends() {
-        let mut chunked = Download::new(Framing::Chunked, Framing::Chunked, false, None);
+        let mut chunked = body(Framing::Chunked, Framing::Chunked, None, None);
         chunked.push(&mut &b"5\r\nhel"[..], &mut Vec::new()).1.unwrap();
         assert_eq!(chunked.end(), Eof::Truncated);
-        let mut length = Download::new(Framing::Length(3), Framing::Length(3), false, None);
+        let mut length = body(Framing::Length(3), Framing::Length(3), None, None);
         length.push(&mut &b"he"[..], &mut Vec::new()).1.unwrap();
         assert_eq!(length.end(), Eof::Truncated);
-        let mut close = Download::new(Framing::UntilClose, Framing::Chunked, false, None);
+        let mut close = body(Framing::UntilClose, Framing::Chunked, None, None);
         let mut out = Vec::new();
         close.push(&mut &b"he"[..], &mut out).1.unwrap();
         assert_eq!(close.end(), Eof::Clean);

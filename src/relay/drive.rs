@@ -3,17 +3,21 @@
 //! One task, no channel, no lock: both directions are polled in turn. A side is read only while
 //! nothing waits to be written to the other; that is the back-pressure, and each direction moves
 //! alone.
+//!
+//! A [`Link`] outlives its upstream connection: until the response has begun, the request can be
+//! sent again on another one, while the client is watched all the time.
 
 mod down;
 mod up;
 
 use std::future::poll_fn;
+use std::io;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use pingora::protocols::Stream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
 
 use super::client::{Client, LOOK_EVERY};
@@ -24,9 +28,11 @@ use super::timers::{Due, Timers};
 use super::upload::Upload;
 use crate::clock;
 use crate::config::model::Proxy;
+use crate::http1::framing::Framing;
 use crate::http1::head::ResponseHead;
 use crate::live::reason::CloseReason;
 use crate::live::registry::Entry;
+use crate::sse::dialect::Failure;
 use crate::telemetry::meter::Meter;
 
 /// Turns before the worker's other exchanges get theirs: a quarter of a megabyte each way. A flood
@@ -36,10 +42,28 @@ const TURNS_PER_POLL: usize = 4;
 /// What the loop comes back with.
 #[derive(Debug)]
 pub enum Event {
-    /// A response head, interim or final. Call [`Link::interim`] or [`Link::begin`] next.
+    /// A response head, interim or final. Call [`Link::interim`], [`Link::begin`] or
+    /// [`Link::join`] next, or detach the upstream.
     Head(Box<ResponseHead>),
-    /// It is over.
+    /// The time is over for which the true status is held. Call [`Link::begin_early`] or nothing.
+    Commit,
+    /// It is over, or its upstream is.
     End(End),
+}
+
+/// What an exchange needs of an upstream connection.
+pub trait Wire: AsyncRead + AsyncWrite + Unpin {
+    /// Whether the other end has acknowledged everything that was written, as far as is known.
+    fn is_acknowledged(&self) -> bool;
+}
+
+/// How an upstream connection was lost.
+#[derive(Debug)]
+pub enum Loss {
+    /// The other end closed it.
+    Closed,
+    /// Reading or writing failed.
+    Failed(io::Error),
 }
 
 /// How an exchange ended.
@@ -51,18 +75,30 @@ pub struct End {
     pub client_to_blame: bool,
 }
 
+impl End {
+    /// Whether the client has to be told that its response is broken, and can be.
+    pub fn is_upstreams_fault(self) -> bool {
+        use CloseReason as R;
+        let upstream = matches!(
+            self.reason,
+            R::Truncated
+                | R::UpstreamReset
+                | R::LateFailure
+                | R::FirstByteTimeout
+                | R::FirstEventTimeout
+                | R::IdleTimeout
+                | R::SendTimeout
+                | R::MaxDuration
+                | R::ProtocolError
+        );
+        upstream && !self.client_to_blame
+    }
+}
+
 impl From<CloseReason> for End {
     fn from(reason: CloseReason) -> Self {
         Self { reason, client_to_blame: false }
     }
-}
-
-/// Where the response stands.
-enum Stage {
-    /// Collecting a head.
-    Head(Vec<u8>),
-    /// Passing on the body.
-    Body(Download),
 }
 
 /// What surrounds an exchange.
@@ -74,23 +110,37 @@ pub struct Surroundings<'a> {
     pub entry: &'a Entry,
 }
 
-/// What goes up: the head for the upstream, encoded, and the machine for the body.
-pub struct Outgoing {
-    /// The head.
-    pub head: Vec<u8>,
-    /// The body.
-    pub body: Upload,
-    /// The client waits for `100 Continue` before it sends the body.
-    pub expects_continue: bool,
+/// How carefully the request is written to a connection that may be closed just now.
+#[derive(Debug, Clone, Copy)]
+pub struct Caution {
+    /// So many bytes of the head go out in a segment of their own.
+    pub first_push: usize,
+    /// A body goes out only once the head is acknowledged, or after a while.
+    pub hold_body: bool,
 }
 
-/// A client and an upstream connection, and the exchange between them.
-pub struct Link<'a> {
+/// A body that is held until the head is acknowledged.
+struct Hold {
+    until: Instant,
+    look_at: Instant,
+}
+
+/// A body is held no longer than delayed acknowledgements take.
+const HOLD_MAX: Duration = Duration::from_millis(50);
+
+/// Between two looks whether the head is acknowledged: a timer's tick.
+const HOLD_LOOK: Duration = Duration::from_millis(1);
+
+/// A client, and the exchange between it and an upstream connection.
+pub struct Link<'a, U> {
     around: Surroundings<'a>,
     meter: &'a mut Meter,
     client: &'a mut Client,
-    upstream: Stream,
-    stage: Stage,
+    upstream: Option<U>,
+    /// What has come of the next response head, while one is waited for.
+    head: Option<Vec<u8>>,
+    /// The response body, once the client's head was sent.
+    body: Option<Download>,
     upload: Upload,
     timers: Timers,
     sleep: Pin<Box<Sleep>>,
@@ -98,6 +148,9 @@ pub struct Link<'a> {
     armed: Option<Instant>,
     to_client: Outbox,
     to_upstream: Outbox,
+    /// Bytes of `to_upstream` that are to be pushed by themselves.
+    first_push: usize,
+    hold: Option<Hold>,
     /// The client's stream may hold bytes that were written.
     unflushed: bool,
     /// When the bytes in `to_client` were read, if that is still to be measured.
@@ -112,6 +165,8 @@ pub struct Link<'a> {
     expects_continue: bool,
     /// The upstream takes no more of the request.
     upload_broken: bool,
+    /// How the upstream connection was lost: the first thing that happened.
+    lost: Option<Loss>,
     /// The upstream's connection carried nothing but this exchange.
     upstream_clean: bool,
     client_eof: bool,
@@ -120,9 +175,9 @@ pub struct Link<'a> {
 }
 
 /// What is left when an exchange is over.
-pub struct Rest {
-    /// The upstream connection.
-    pub upstream: Stream,
+pub struct Rest<U> {
+    /// The upstream connection, if there is one.
+    pub upstream: Option<U>,
     /// It can serve another request, as far as this exchange knows: both messages were complete
     /// and nothing came behind the response.
     pub upstream_is_clean: bool,
@@ -134,30 +189,36 @@ pub struct Rest {
     pub early: Vec<u8>,
 }
 
-impl<'a> Link<'a> {
-    /// Connects the two.
+impl<'a, U: Wire> Link<'a, U> {
+    /// For a client's request whose head was read; `expects_continue` says that the client waits
+    /// for `100 Continue` before it sends the body.
     pub fn new(
         around: Surroundings<'a>,
         meter: &'a mut Meter,
         client: &'a mut Client,
-        upstream: Stream,
-        outgoing: Outgoing,
+        upload: Upload,
+        expects_continue: bool,
     ) -> Self {
-        let Outgoing { head, body, expects_continue } = outgoing;
-        let mut to_upstream = Outbox::default();
-        to_upstream.push(&head);
+        let mut timers = Timers::new(meter.began());
+        timers.detached();
+        if let Some(after) = around.rules.sse.commit_after {
+            timers.hold_until(meter.began() + after);
+        }
         let mut link = Self {
             around,
-            timers: Timers::new(meter.began()),
+            timers,
             meter,
             client,
-            upstream,
-            stage: Stage::Head(Vec::new()),
-            upload: body,
+            upstream: None,
+            head: None,
+            body: None,
+            upload,
             sleep: Box::pin(tokio::time::sleep_until(clock::now().into())),
             armed: None,
             to_client: Outbox::default(),
-            to_upstream,
+            to_upstream: Outbox::default(),
+            first_push: 0,
+            hold: None,
             unflushed: false,
             read_at: None,
             stalled_at: None,
@@ -165,6 +226,7 @@ impl<'a> Link<'a> {
             inbox: Vec::new(),
             expects_continue,
             upload_broken: false,
+            lost: None,
             upstream_clean: true,
             client_eof: false,
             ending: None,
@@ -173,20 +235,55 @@ impl<'a> Link<'a> {
         link
     }
 
+    /// Sends the request to `upstream`: its head, encoded, and what was taken of its body before.
+    pub fn attach(&mut self, upstream: U, head: &[u8], caution: Option<Caution>) {
+        let now = clock::now();
+        self.upstream = Some(upstream);
+        self.head = Some(Vec::new());
+        self.to_upstream.push(head);
+        let mut outbox = std::mem::take(&mut self.to_upstream);
+        outbox.push_with(|out| self.upload.repeat(out));
+        self.to_upstream = outbox;
+        self.first_push = caution.map_or(0, |caution| caution.first_push);
+        self.hold = caution
+            .filter(|caution| caution.hold_body && !self.upload.is_done())
+            .map(|_| Hold { until: now + HOLD_MAX, look_at: now + HOLD_LOOK });
+        self.timers.attached(now);
+        self.arm_earlier();
+    }
+
+    /// Takes the upstream away; gives it with the way it was lost, if it was.
+    pub fn detach(&mut self) -> (Option<U>, Option<Loss>) {
+        self.head = None;
+        self.inbox = Vec::new();
+        self.to_upstream.clear();
+        self.first_push = 0;
+        self.hold = None;
+        self.upload_broken = false;
+        self.upstream_clean = true;
+        self.timers.detached();
+        (self.upstream.take(), self.lost.take())
+    }
+
     /// The exchange's measurements.
     pub fn meter(&mut self) -> &mut Meter {
         self.meter
     }
 
-    /// Whether the client's connection stands at the start of its next request.
-    pub fn request_is_read(&self) -> bool {
-        self.upload.is_done()
+    /// The request's body, as far as it has come and is kept.
+    pub fn upload(&self) -> &Upload {
+        &self.upload
+    }
+
+    /// Whether some of the next response head has come.
+    pub fn answer_has_begun(&self) -> bool {
+        self.head.as_ref().is_some_and(|head| !head.is_empty())
     }
 
     /// Passes on an interim response (or drops it, if `head` is empty) and waits for another head.
     pub fn interim(&mut self, head: &[u8]) {
         self.to_client.push(head);
-        self.stage = Stage::Head(Vec::new());
+        self.head = Some(Vec::new());
         // Whatever it was, the client need not wait for it any longer.
         self.expects_continue = false;
     }
@@ -195,22 +292,59 @@ impl<'a> Link<'a> {
     ///
     /// Body bytes that came with the head go out in the same write.
     pub fn begin(&mut self, head: &[u8], body: Download) {
-        let now = clock::now();
         self.to_client.push(head);
+        self.body = Some(body);
+        self.head_is_read();
+    }
+
+    /// Begins the response before the upstream has: the upstream's body joins it later.
+    pub fn begin_early(&mut self, head: &[u8], body: Download) {
+        self.to_client.push(head);
+        self.timers.committed(body.has_heartbeats(), clock::now());
+        self.body = Some(body);
+        self.arm_earlier();
+    }
+
+    /// The upstream's body, framed so, joins a response that has begun early.
+    pub fn join(&mut self, from: Framing) {
+        if let Some(body) = &mut self.body {
+            body.join(from);
+        }
+        self.head_is_read();
+    }
+
+    fn head_is_read(&mut self) {
+        let now = clock::now();
+        self.upload.forget();
+        self.head = None;
+        let Some(body) = &self.body else { return };
         self.timers.head_read(body.has_heartbeats(), now);
         let inbox = std::mem::take(&mut self.inbox);
         if body.is_done() {
             self.ending = Some(CloseReason::Completed.into());
             self.upstream_clean &= inbox.is_empty();
         }
-        self.stage = Stage::Body(body);
-        if self.ending.is_none() && !inbox.is_empty() {
+        // A body that joins may be over without a byte, and then its end has to be written.
+        if self.ending.is_none() {
             let mut to_client = std::mem::take(&mut self.to_client);
             to_client.push_with(|out| self.decode(&inbox, out, now));
             self.to_client = to_client;
-            self.read_at = Some(now);
+            self.read_at = (!inbox.is_empty()).then_some(now);
         }
         self.arm_earlier();
+    }
+
+    /// Tells the client of a failure as the last event of its stream, if that can be done; the
+    /// exchange goes on until the client has it.
+    pub fn fail(&mut self, failure: &Failure<'_>, end: End) -> bool {
+        let Some(body) = &mut self.body else { return false };
+        let mut told = None;
+        self.to_client.push_with(|out| told = body.push_error(failure, out));
+        if let Some(bytes) = told {
+            self.meter.error_event(bytes);
+            self.ending = Some(end);
+        }
+        told.is_some()
     }
 
     /// Runs until something has to be decided.
@@ -219,8 +353,8 @@ impl<'a> Link<'a> {
     }
 
     /// Takes it apart.
-    pub fn into_rest(self) -> Rest {
-        let complete = matches!(&self.stage, Stage::Body(body) if body.is_done());
+    pub fn into_rest(self) -> Rest<U> {
+        let complete = self.head.is_none() && self.body.as_ref().is_some_and(Download::is_done);
         let sent = self.upload.is_done() && self.to_upstream.is_empty() && !self.upload_broken;
         Rest {
             upstream: self.upstream,
@@ -294,16 +428,23 @@ impl<'a> Link<'a> {
                 return Break(Event::End(CloseReason::ClientClosed.into()));
             }
         }
+        if let Some(hold) = &mut self.hold {
+            hold.look_at = now + HOLD_LOOK;
+        }
         let due = self.timers.due(self.around.rules, now);
-        if due == Due::Heartbeat {
-            self.timers.heartbeat_done(now);
+        match due {
+            Due::Heartbeat => self.timers.heartbeat_done(now),
+            Due::Commit => self.timers.held(),
+            Due::Nothing | Due::End(_) => {}
         }
         self.armed = None;
         self.arm_earlier();
         match due {
+            Due::Commit => Break(Event::Commit),
             Due::End(reason) => Break(Event::End(reason.into())),
             Due::Heartbeat => self.heartbeat(cx, out),
-            Due::Nothing => Continue(false),
+            // A held body may go on.
+            Due::Nothing => Continue(self.hold.is_some()),
         }
     }
 
@@ -320,7 +461,8 @@ impl<'a> Link<'a> {
     /// set anew, so a stream arms one timer per silence rather than one per event.
     fn arm_earlier(&mut self) {
         let due = self.timers.next(self.around.rules);
-        let Some(next) = due.into_iter().chain(self.look_at).min() else { return };
+        let held = self.hold.as_ref().map(|hold| hold.look_at);
+        let Some(next) = due.into_iter().chain(self.look_at).chain(held).min() else { return };
         if self.armed.is_none_or(|armed| next < armed) {
             self.armed = Some(next);
             self.sleep.as_mut().reset(next.into());

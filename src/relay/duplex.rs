@@ -9,8 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use pingora::protocols::Stream;
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
 
 use super::client::{Client, poll_read};
@@ -53,11 +52,11 @@ struct Toward {
 }
 
 /// A client, an upstream, and what they say to each other.
-pub struct Duplex<'a> {
+pub struct Duplex<'a, U> {
     around: Surroundings<'a>,
     meter: &'a mut Meter,
     client: &'a mut Client,
-    upstream: Stream,
+    upstream: U,
     /// `None` for a protocol that is not understood.
     machine: Option<WebSocket>,
     to_client: Toward,
@@ -72,14 +71,14 @@ pub struct Duplex<'a> {
     last_call: bool,
 }
 
-impl<'a> Duplex<'a> {
+impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
     /// After the handshake: `greeting` is the 101 for the client, encoded. What the client has sent
     /// early is in its inbox.
     pub fn new(
         around: Surroundings<'a>,
         meter: &'a mut Meter,
         client: &'a mut Client,
-        upstream: Stream,
+        upstream: U,
         machine: Option<WebSocket>,
         greeting: &[u8],
     ) -> Self {

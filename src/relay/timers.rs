@@ -8,6 +8,8 @@ use crate::live::reason::CloseReason;
 /// What the exchange waits for, since when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Waiting {
+    /// For a place at an endpoint and a connection to it, which have deadlines of their own.
+    Place,
     /// The rest of the request, from the client.
     Request(Instant),
     /// The request is sent, no head yet.
@@ -25,6 +27,8 @@ pub enum Due {
     Nothing,
     /// A heartbeat, if one may be written.
     Heartbeat,
+    /// The response may begin although the upstream has not answered.
+    Commit,
     /// The exchange is over.
     End(CloseReason),
 }
@@ -37,6 +41,8 @@ pub struct Timers {
     /// The last byte written to the client, or the last look at a heartbeat that could not be
     /// written; none where there are no heartbeats.
     quiet_since: Option<Instant>,
+    /// When the response may begin without the upstream.
+    commit_at: Option<Instant>,
     /// Bytes for the client that it has not taken.
     client_stalled: Option<Instant>,
     /// Bytes for the upstream that it has not taken.
@@ -50,9 +56,37 @@ impl Timers {
             began,
             waiting: Waiting::Request(began),
             quiet_since: None,
+            commit_at: None,
             client_stalled: None,
             upstream_stalled: None,
         }
+    }
+
+    /// The response may begin at that time, whether or not the upstream has answered.
+    pub fn hold_until(&mut self, at: Instant) {
+        self.commit_at = Some(at);
+    }
+
+    /// It does not, or it has.
+    pub fn held(&mut self) {
+        self.commit_at = None;
+    }
+
+    /// There is no upstream to wait for.
+    pub fn detached(&mut self) {
+        self.waiting = Waiting::Place;
+        self.upstream_stalled = None;
+    }
+
+    /// There is one: the request goes to it from the start.
+    pub fn attached(&mut self, now: Instant) {
+        self.waiting = Waiting::Request(now);
+    }
+
+    /// The response has begun without the upstream.
+    pub fn committed(&mut self, heartbeats: bool, now: Instant) {
+        self.commit_at = None;
+        self.quiet_since = heartbeats.then_some(now);
     }
 
     /// Some of the request came from the client, and more is to come.
@@ -78,6 +112,7 @@ impl Timers {
     /// The final response head was read.
     pub fn head_read(&mut self, heartbeats: bool, now: Instant) {
         self.waiting = Waiting::FirstEvent(now);
+        self.commit_at = None;
         self.quiet_since = heartbeats.then_some(now);
     }
 
@@ -106,11 +141,13 @@ impl Timers {
         if self.client_stalled.take().is_none() {
             return;
         }
-        let (Waiting::Request(since)
+        if let Waiting::Request(since)
         | Waiting::Head(since)
         | Waiting::FirstEvent(since)
-        | Waiting::Next(since)) = &mut self.waiting;
-        *since = now;
+        | Waiting::Next(since) = &mut self.waiting
+        {
+            *since = now;
+        }
     }
 
     /// The upstream takes nothing; called again whenever it took some, but not all.
@@ -136,6 +173,9 @@ impl Timers {
         if let Some((_, reason)) = ended {
             return Due::End(reason);
         }
+        if self.commit_at.is_some_and(|at| at <= now) {
+            return Due::Commit;
+        }
         match self.heartbeat_at(rules) {
             Some(at) if at <= now && self.client_stalled.is_none() => Due::Heartbeat,
             _ => Due::Nothing,
@@ -146,7 +186,7 @@ impl Timers {
     pub fn next(&self, rules: &Proxy) -> Option<Instant> {
         // A heartbeat is never queued behind a blocked write.
         let heartbeat = self.heartbeat_at(rules).filter(|_| self.client_stalled.is_none());
-        self.ends(rules).map(|(at, _)| at).chain(heartbeat).min()
+        self.ends(rules).map(|(at, _)| at).chain(heartbeat).chain(self.commit_at).min()
     }
 
     fn heartbeat_at(&self, rules: &Proxy) -> Option<Instant> {
@@ -158,6 +198,7 @@ impl Timers {
         let limits = &rules.timeouts;
         let slow = rules.stream.slow_client_timeout;
         let waiting = match self.waiting {
+            Waiting::Place => None,
             // Bytes that the upstream does not take are not the client's debt.
             Waiting::Request(_) if self.upstream_stalled.is_some() => None,
             Waiting::Request(since) => at(since, slow, CloseReason::SlowClient),

@@ -4,7 +4,7 @@ use crate::http1::body::{BodyDecoder, BodyError, Piece};
 use crate::http1::encode::{self, LAST_CHUNK};
 use crate::http1::framing::Framing;
 
-/// Follows one request body.
+/// Follows one request body, and keeps it as long as the request may have to be sent again.
 #[derive(Debug)]
 pub struct Upload {
     decoder: BodyDecoder,
@@ -12,14 +12,19 @@ pub struct Upload {
     /// The end was passed on.
     done: bool,
     bytes: u64,
+    /// All data so far, if it may still have to be sent again and is not too long.
+    kept: Option<Vec<u8>>,
+    keep_max_bytes: usize,
 }
 
 impl Upload {
-    /// At the start of a body with that framing; the upstream gets the same framing.
-    pub fn new(framing: Framing) -> Self {
+    /// At the start of a body with that framing; the upstream gets the same framing. At most
+    /// `keep_max_bytes` of data are kept.
+    pub fn new(framing: Framing, keep_max_bytes: usize) -> Self {
         let decoder = BodyDecoder::new(framing);
         let done = decoder.is_done();
-        Self { decoder, chunked: framing == Framing::Chunked, done, bytes: 0 }
+        let chunked = framing == Framing::Chunked;
+        Self { decoder, chunked, done, bytes: 0, kept: Some(Vec::new()), keep_max_bytes }
     }
 
     /// Whether the whole body was taken from the client.
@@ -32,6 +37,25 @@ impl Upload {
         self.bytes
     }
 
+    /// The data so far, if all of it is kept.
+    pub fn kept(&self) -> Option<&[u8]> {
+        self.kept.as_deref()
+    }
+
+    /// It will not have to be sent again.
+    pub fn forget(&mut self) {
+        self.kept = None;
+    }
+
+    /// Appends all that was passed on so far, framed, to `out`. Call it only if it is kept.
+    pub fn repeat(&self, out: &mut Vec<u8>) {
+        let kept = self.kept.as_deref().unwrap_or_default();
+        self.frame(kept, out);
+        if self.done {
+            self.finish(out);
+        }
+    }
+
     /// Takes what belongs to the body from the front of `input` and appends it to `out`, framed.
     /// Bytes behind the end of the body stay: they are the next request.
     pub fn push(&mut self, input: &mut &[u8], out: &mut Vec<u8>) -> Result<(), BodyError> {
@@ -39,23 +63,41 @@ impl Upload {
             match self.decoder.next(input)? {
                 Piece::Data(data) => {
                     self.bytes += data.len() as u64;
-                    if self.chunked {
-                        encode::chunk(out, data);
-                    } else {
-                        out.extend_from_slice(data);
-                    }
+                    self.keep(data);
+                    self.frame(data, out);
                 }
                 Piece::More if self.decoder.is_done() => {}
                 Piece::More => return Ok(()),
                 Piece::End => {
                     self.done = true;
-                    if self.chunked {
-                        out.extend_from_slice(LAST_CHUNK);
-                    }
+                    self.finish(out);
                 }
             }
         }
         Ok(())
+    }
+
+    fn keep(&mut self, data: &[u8]) {
+        match &mut self.kept {
+            Some(kept) if kept.len() + data.len() <= self.keep_max_bytes => {
+                kept.extend_from_slice(data);
+            }
+            _ => self.kept = None,
+        }
+    }
+
+    fn frame(&self, data: &[u8], out: &mut Vec<u8>) {
+        if self.chunked {
+            encode::chunk(out, data);
+        } else {
+            out.extend_from_slice(data);
+        }
+    }
+
+    fn finish(&self, out: &mut Vec<u8>) {
+        if self.chunked {
+            out.extend_from_slice(LAST_CHUNK);
+        }
     }
 }
 
@@ -71,7 +113,7 @@ mod tests {
 
     #[test]
     fn chunks_are_written_anew() {
-        let mut upload = Upload::new(Framing::Chunked);
+        let mut upload = Upload::new(Framing::Chunked, 1024);
         assert_eq!(push(&mut upload, b"3;x=y\r\nab"), ("2\r\nab\r\n".into(), String::new()));
         assert!(!upload.is_done());
         let last = push(&mut upload, b"c\r\n0\r\nEvil: 1\r\n\r\nGET /");
@@ -82,17 +124,43 @@ mod tests {
 
     #[test]
     fn a_length_is_done_with_its_last_byte() {
-        let mut upload = Upload::new(Framing::Length(3));
+        let mut upload = Upload::new(Framing::Length(3), 1024);
         assert_eq!(push(&mut upload, b"ab"), ("ab".into(), String::new()));
         assert_eq!(push(&mut upload, b"cGET"), ("c".into(), "GET".into()));
         assert!(upload.is_done());
-        assert!(Upload::new(Framing::None).is_done());
+        assert!(Upload::new(Framing::None, 0).is_done());
     }
 
     #[test]
     fn done_without_waiting_for_more_input() {
-        let mut upload = Upload::new(Framing::Length(1));
+        let mut upload = Upload::new(Framing::Length(1), 1024);
         push(&mut upload, b"a");
         assert!(upload.is_done());
+    }
+
+    #[test]
+    fn what_was_passed_on_can_be_repeated() {
+        let mut upload = Upload::new(Framing::Chunked, 3);
+        push(&mut upload, b"2\r\nab\r\n1\r\n");
+        let repeated = |upload: &Upload| {
+            let mut out = Vec::new();
+            upload.repeat(&mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(repeated(&upload), "2\r\nab\r\n", "as far as it has come");
+        push(&mut upload, b"c\r\n0\r\n\r\n");
+        assert_eq!(repeated(&upload), "3\r\nabc\r\n0\r\n\r\n");
+        upload.forget();
+        assert_eq!(upload.kept(), None);
+    }
+
+    #[test]
+    fn what_is_too_long_is_not_kept() {
+        let mut upload = Upload::new(Framing::Length(4), 3);
+        push(&mut upload, b"abc");
+        assert_eq!(upload.kept(), Some(&b"abc"[..]));
+        push(&mut upload, b"d");
+        assert_eq!(upload.kept(), None);
+        assert!(Upload::new(Framing::None, 0).kept().is_some(), "there is nothing to keep");
     }
 }

@@ -82,6 +82,7 @@ impl Bound {
         let named = config.listeners.clone();
         let metrics_path = config.metrics.path.clone();
         let snapshot = Arc::new(Snapshot::new(config, &metrics));
+        let _upkeep = snapshot.upkeep();
         let shared = Arc::new(Shared::new(snapshot, Arc::clone(&registry)));
         for (listener, sockets) in named.into_iter().zip(listeners) {
             for address in sockets.addresses() {

@@ -4,6 +4,9 @@
 
 use memchr::memchr2;
 
+use super::dialect::{Dialect, Dialects};
+use super::marks::Marks;
+
 /// U+FEFF in UTF-8. "One leading U+FEFF BYTE ORDER MARK character must be ignored if any are
 /// present", and only a leading one: nothing may be put before it.
 pub const BOM: [u8; 3] = [0xEF, 0xBB, 0xBF];
@@ -20,6 +23,7 @@ pub struct Scanner {
     has_data: bool,
     /// A CR was seen that no LF followed: this stream ends its lines with CR alone.
     bare_cr: bool,
+    marks: Marks,
 }
 
 /// ```text
@@ -40,13 +44,41 @@ enum State {
     AfterCr,
 }
 
-impl Default for Scanner {
-    fn default() -> Self {
-        Self { state: State::Start, in_event: false, has_data: false, bare_cr: false }
-    }
-}
-
 impl Scanner {
+    /// At the start of a stream that may speak one of `dialects`.
+    pub fn new(dialects: Dialects) -> Self {
+        let marks = Marks::new(dialects);
+        Self { state: State::Start, in_event: false, has_data: false, bare_cr: false, marks }
+    }
+
+    /// What the stream speaks; before its first event, what is most likely.
+    pub fn dialect(&self) -> Dialect {
+        self.marks.dialect()
+    }
+
+    /// Whether the stream must say its end in its dialect and has not.
+    pub fn is_unfinished(&self) -> bool {
+        self.marks.is_unfinished()
+    }
+
+    /// What has to be written before an event of our own, once the upstream has failed; `None`
+    /// where none may stand.
+    ///
+    /// An unfinished event without data may be ended by a blank line: nobody dispatches it. One
+    /// with data would look whole, so it is left as it is, and only the cut tells.
+    pub fn room_for_event(&self) -> Option<&'static str> {
+        match self.state {
+            State::Bom(_) | State::InName(_) | State::InLine => None,
+            State::Start | State::LineStart | State::AfterCr => {
+                match (self.in_event, self.has_data) {
+                    (false, _) => Some(""),
+                    (true, false) => Some("\n"),
+                    (true, true) => None,
+                }
+            }
+        }
+    }
+
     /// Whether no byte has been seen.
     pub fn at_start(&self) -> bool {
         self.state == State::Start
@@ -67,19 +99,36 @@ impl Scanner {
 
     /// Reads on; gives the number of events that were completed (those that a client dispatches:
     /// blocks with at least one `data` line).
-    pub fn scan(&mut self, mut bytes: &[u8]) -> u32 {
-        let mut events = 0;
-        while let Some((&byte, rest)) = bytes.split_first() {
+    pub fn scan(&mut self, bytes: &[u8]) -> u32 {
+        // `line` is where the line began, or its rest that was not in the last read.
+        let (mut events, mut at, mut line) = (0, 0, 0);
+        while at < bytes.len() {
             if self.state == State::InLine {
-                let Some(end) = memchr2(b'\n', b'\r', bytes) else { return events };
-                events += self.end_line(bytes[end]);
-                bytes = &bytes[end + 1..];
-                continue;
+                let Some(length) = memchr2(b'\n', b'\r', &bytes[at..]) else { break };
+                at += length;
             }
-            events += self.step(byte);
-            bytes = rest;
+            let byte = bytes[at];
+            if matches!(byte, b'\n' | b'\r') {
+                self.line_read(byte, &bytes[line..at]);
+                line = at + 1;
+            }
+            events += match self.state {
+                State::InLine => self.end_line(byte),
+                _ => self.step(byte),
+            };
+            at += 1;
         }
+        self.marks.part(&bytes[line..]);
         events
+    }
+
+    /// A line end was read, or the second half of one.
+    fn line_read(&mut self, byte: u8, part: &[u8]) {
+        match self.state {
+            State::AfterCr if byte == b'\n' => {}
+            State::Start | State::LineStart | State::AfterCr => self.marks.blank(self.has_data),
+            State::Bom(_) | State::InName(_) | State::InLine => self.marks.line(part),
+        }
     }
 
     /// One byte outside the bulk of a line.
@@ -155,9 +204,10 @@ fn after(line_end: u8) -> State {
 
 /// Checks on any input that a cut anywhere changes nothing; for fuzzers and the test below.
 pub fn fuzz_split(data: &[u8]) {
-    let mut whole = Scanner::default();
+    let scanner = || Scanner::new(Dialects { setting: None, hint: None });
+    let mut whole = scanner();
     let events = whole.scan(data);
-    let mut bytewise = Scanner::default();
+    let mut bytewise = scanner();
     let sum: u32 = data.chunks(1).map(|byte| bytewise.scan(byte)).sum();
     assert_eq!(events, sum, "events differ by the cut: {data:?}");
     assert_eq!(whole.at_boundary(), bytewise.at_boundary(), "boundary differs: {data:?}");
@@ -167,8 +217,33 @@ pub fn fuzz_split(data: &[u8]) {
 mod tests {
     use super::*;
 
+    #[test]
+    fn where_an_event_of_ours_may_stand() {
+        for (text, expected) in [
+            ("", Some("")),
+            ("data: a\n\n", Some("")),
+            ("data: a\r\n\r", Some("")),
+            ("data: a\n", None),
+            ("data: a", None),
+            ("event: x\n", Some("\n")),
+            ("event: x", None),
+            ("id: 4\nda", None),
+            ("event: x\ndata: y\n", None),
+            (": comment\n", Some("")),
+            ("\u{feff}", Some("")),
+        ] {
+            let mut scanner = scanner();
+            scanner.scan(text.as_bytes());
+            assert_eq!(scanner.room_for_event(), expected, "{text:?}");
+        }
+    }
+
+    fn scanner() -> Scanner {
+        Scanner::new(Dialects { setting: None, hint: None })
+    }
+
     fn scan(text: &str) -> (u32, bool) {
-        let mut scanner = Scanner::default();
+        let mut scanner = scanner();
         (scanner.scan(text.as_bytes()), scanner.at_boundary())
     }
 
@@ -204,7 +279,7 @@ mod tests {
 
     #[test]
     fn half_a_byte_order_mark_is_no_boundary() {
-        let mut scanner = Scanner::default();
+        let mut scanner = scanner();
         scanner.scan(&BOM[..2]);
         assert!(!scanner.at_boundary());
         scanner.scan(b"x: y\n");
@@ -213,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_cr_may_still_get_its_lf() {
-        let mut scanner = Scanner::default();
+        let mut scanner = scanner();
         scanner.scan(b"data: a\r\n\r");
         assert!(!scanner.at_boundary(), "between CR and LF");
         scanner.scan(b"\n");

@@ -29,8 +29,10 @@ pub struct Record<'a> {
     pub upstream: &'a str,
     /// Name of the endpoint, if one was reached.
     pub endpoint: &'a str,
-    /// Whether its connection had served before.
-    pub reused: bool,
+    /// `none`, `new`, or `reused` if it had served before.
+    pub connection: &'static str,
+    /// How often it was tried to send it to an endpoint.
+    pub tries: u32,
     /// A WebSocket's close code.
     pub close_code: Option<u16>,
     /// Who sent the first close frame.
@@ -54,7 +56,7 @@ impl AccessLog {
             client = record.client.map(tracing::field::display),
             upstream = record.upstream,
             endpoint = record.endpoint,
-            connection = connection(record),
+            connection = record.connection,
             "open"
         );
     }
@@ -81,7 +83,8 @@ impl AccessLog {
             client = record.client.map(tracing::field::display),
             upstream = record.upstream,
             endpoint = record.endpoint,
-            connection = connection(record),
+            connection = record.connection,
+            attempts = record.tries,
             reason = reason.row().label,
             error = reason.row().is_error,
             close_code = record.close_code,
@@ -94,14 +97,6 @@ impl AccessLog {
             duration_seconds = rounded(duration),
             "end"
         );
-    }
-}
-
-fn connection(record: Record<'_>) -> &'static str {
-    match (record.endpoint.is_empty(), record.reused) {
-        (true, _) => "none",
-        (false, true) => "reused",
-        (false, false) => "new",
     }
 }
 

@@ -147,6 +147,14 @@ impl Meter {
         }
     }
 
+    /// An event of our own, of that many bytes, says that the stream is broken.
+    pub fn error_event(&mut self, bytes: u64) {
+        self.totals.bytes_out += bytes;
+        if let Some(handles) = self.handles() {
+            handles.bytes_out.inc_by(bytes);
+        }
+    }
+
     /// A WebSocket frame began, from the client or from the upstream; the last one of a message
     /// counts as an event.
     pub fn frame(&mut self, from_client: bool, opcode: Opcode, fin: bool, now: Instant) {

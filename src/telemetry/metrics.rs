@@ -8,8 +8,8 @@ use std::sync::Arc;
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use super::{buckets, log};
@@ -28,12 +28,14 @@ pub enum ConnectResult {
     Ok,
     Refused,
     Timeout,
+    Tls,
     Dns,
     Other,
 }
 
 impl ConnectResult {
-    const ALL: [Self; 5] = [Self::Ok, Self::Refused, Self::Timeout, Self::Dns, Self::Other];
+    const ALL: [Self; 6] =
+        [Self::Ok, Self::Refused, Self::Timeout, Self::Tls, Self::Dns, Self::Other];
 
     /// The name in the `result` label.
     pub fn label(self) -> &'static str {
@@ -41,6 +43,7 @@ impl ConnectResult {
             Self::Ok => "ok",
             Self::Refused => "refused",
             Self::Timeout => "timeout",
+            Self::Tls => "tls",
             Self::Dns => "dns",
             Self::Other => "other",
         }
@@ -52,17 +55,20 @@ impl ConnectResult {
 #[expect(missing_docs, reason = "the names say it")]
 pub enum PoolClose {
     IdleTimeout,
+    MaxLifetime,
     PeerClosed,
     Full,
     Unclean,
 }
 
 impl PoolClose {
-    const ALL: [Self; 4] = [Self::IdleTimeout, Self::PeerClosed, Self::Full, Self::Unclean];
+    const ALL: [Self; 5] =
+        [Self::IdleTimeout, Self::MaxLifetime, Self::PeerClosed, Self::Full, Self::Unclean];
 
     fn label(self) -> &'static str {
         match self {
             Self::IdleTimeout => "idle_timeout",
+            Self::MaxLifetime => "max_lifetime",
             Self::PeerClosed => "peer_closed",
             Self::Full => "full",
             Self::Unclean => "unclean",
@@ -156,7 +162,21 @@ families! {
     upstream_pool_closed: IntCounterVec = counter("upstream_pool_closed_total",
         "Connections that were not kept for reuse.", &["upstream", "reason"]);
     upstream_retries: IntCounterVec = counter("upstream_retries_total",
-        "Requests that went on to another endpoint.", &["upstream", "cause"]);
+        "Requests that were sent again, or on to another endpoint.", &["upstream", "cause"]);
+    upstream_learned_idle: GaugeVec = seconds("upstream_learned_idle_seconds",
+        "Shortest time after which the endpoint closes idle connections itself; 0: not known.",
+        &["upstream", "endpoint"]);
+    upstream_endpoint_up: IntGaugeVec = gauge("upstream_endpoint_up",
+        "1 while the endpoint may be picked.", &["upstream", "endpoint"]);
+    upstream_health_checks: IntCounterVec = counter("upstream_health_checks_total",
+        "Answers to health checks.", &["upstream", "endpoint", "result"]);
+    upstream_ejections: IntCounterVec = counter("upstream_ejections_total",
+        "Times that an endpoint was taken out because requests to it failed.",
+        &["upstream", "endpoint"]);
+    upstream_queue_length: IntGaugeVec = gauge("upstream_queue_length",
+        "Requests that wait because every endpoint is full.", &["upstream"]);
+    upstream_queue_wait: HistogramVec = histogram("upstream_queue_wait_seconds",
+        "Time in the queue, of those that had to wait.", buckets::FIRST_BYTE, &["upstream"]);
     upstream_endpoint_streams: IntGaugeVec = gauge("upstream_endpoint_streams",
         "Exchanges open at an endpoint: what least_streams sees.", &["upstream", "endpoint"]);
     log_lines_dropped: IntCounterVec = counter("log_lines_dropped_total",
@@ -256,6 +276,19 @@ impl Metrics {
         }
     }
 
+    /// Handles for one upstream; `causes` are those for which requests are tried again.
+    pub fn upstream(&self, upstream: &str, causes: &[&str]) -> UpstreamMetrics {
+        let retries = causes
+            .iter()
+            .map(|cause| self.upstream_retries.with_label_values(&[upstream, cause]))
+            .collect();
+        UpstreamMetrics {
+            retries,
+            queue_length: self.upstream_queue_length.with_label_values(&[upstream]),
+            queue_wait: self.upstream_queue_wait.with_label_values(&[upstream]),
+        }
+    }
+
     /// Handles for one endpoint.
     pub fn endpoint(&self, upstream: &str, endpoint: &str) -> EndpointMetrics {
         let state =
@@ -274,7 +307,12 @@ impl Metrics {
             pool_closed: PoolClose::ALL.map(|reason| {
                 self.upstream_pool_closed.with_label_values(&[upstream, reason.label()])
             }),
-            retries: self.upstream_retries.with_label_values(&[upstream, "connect_error"]),
+            learned_idle: self.upstream_learned_idle.with_label_values(&[upstream, endpoint]),
+            up: self.upstream_endpoint_up.with_label_values(&[upstream, endpoint]),
+            checks: ["ok", "failed"].map(|result| {
+                self.upstream_health_checks.with_label_values(&[upstream, endpoint, result])
+            }),
+            ejections: self.upstream_ejections.with_label_values(&[upstream, endpoint]),
             streams: self.upstream_endpoint_streams.with_label_values(&[upstream, endpoint]),
         }
     }
@@ -361,6 +399,15 @@ impl KindMetrics {
     }
 }
 
+/// Handles for an upstream. Each is named as its family.
+#[expect(missing_docs, reason = "the families' help texts say it")]
+pub struct UpstreamMetrics {
+    /// By cause, in the order in which they were given.
+    pub retries: Vec<IntCounter>,
+    pub queue_length: IntGauge,
+    pub queue_wait: Histogram,
+}
+
 /// Handles for an endpoint. Each is named as its family or label.
 #[expect(missing_docs, reason = "the families' help texts say it")]
 pub struct EndpointMetrics {
@@ -368,10 +415,13 @@ pub struct EndpointMetrics {
     pub active: IntGauge,
     pub on_new: IntCounter,
     pub on_reused: IntCounter,
-    connects: [IntCounter; 5],
+    connects: [IntCounter; 6],
     pub connect_duration: Histogram,
-    pool_closed: [IntCounter; 4],
-    pub retries: IntCounter,
+    pool_closed: [IntCounter; 5],
+    pub learned_idle: Gauge,
+    pub up: IntGauge,
+    checks: [IntCounter; 2],
+    pub ejections: IntCounter,
     pub streams: IntGauge,
 }
 
@@ -379,6 +429,11 @@ impl EndpointMetrics {
     /// The counter of one result of connecting.
     pub fn connects(&self, result: ConnectResult) -> &IntCounter {
         &self.connects[result as usize]
+    }
+
+    /// The counter of health checks that went well, or did not.
+    pub fn checked(&self, good: bool) -> &IntCounter {
+        &self.checks[usize::from(!good)]
     }
 
     /// The counter of one way for an idle connection to end.
@@ -400,6 +455,10 @@ fn counter(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
 
 fn gauge(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
     IntGaugeVec::new(opts(name, help), labels).expect("names and labels are valid")
+}
+
+fn seconds(name: &str, help: &str, labels: &[&str]) -> GaugeVec {
+    GaugeVec::new(opts(name, help), labels).expect("names and labels are valid")
 }
 
 fn histogram(name: &str, help: &str, buckets: &[f64], labels: &[&str]) -> HistogramVec {

@@ -1,63 +1,93 @@
-//! One address in an upstream: its name, its load, where it is.
+//! One address in an upstream: its name, where it is, what is open there.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use super::balance::hash_key;
+use super::learn::Learned;
 use crate::clock;
-use crate::config::model;
+use crate::config::model::{self, Address};
 use crate::telemetry::metrics::EndpointMetrics;
 
-/// How long the addresses of a name are used before it is looked up again.
-const RESOLVE_EVERY: Duration = Duration::from_secs(10);
+/// One entry of `endpoints`: what all addresses of its name have in common.
+pub struct Source {
+    config: model::Endpoint,
+    /// `host:port`, IPv6 in brackets; `localhost` for a unix socket.
+    authority: String,
+    metrics: EndpointMetrics,
+    /// Its name could not be resolved, the last time.
+    is_unresolved: AtomicBool,
+}
 
-/// How long an endpoint that could not be connected to is passed over, if there are others. It has
-/// no streams, so it would be everybody's first choice.
-const AVOID_FOR: Duration = Duration::from_secs(1);
+impl Source {
+    /// Builds it from its configuration and metric handles.
+    pub fn new(config: &model::Endpoint, metrics: EndpointMetrics) -> Self {
+        let authority = match &config.address {
+            Address::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
+            Address::Tcp { host, port } => format!("{host}:{port}"),
+            Address::Unix(_) => "localhost".to_owned(),
+        };
+        let is_unresolved = AtomicBool::new(false);
+        Self { config: config.clone(), authority, metrics, is_unresolved }
+    }
+
+    /// What the configuration says about it.
+    pub fn config(&self) -> &model::Endpoint {
+        &self.config
+    }
+
+    /// Its metric handles.
+    pub fn metrics(&self) -> &EndpointMetrics {
+        &self.metrics
+    }
+
+    /// Its name was resolved, or was not; says whether that is news.
+    pub(super) fn resolution_changes(&self, is_resolved: bool) -> bool {
+        self.is_unresolved.swap(!is_resolved, Ordering::Relaxed) == is_resolved
+    }
+}
+
+/// Where an endpoint is, once its name is resolved.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// An address and a TCP port.
+    Tcp(SocketAddr),
+    /// A unix socket's path.
+    Unix(PathBuf),
+}
 
 /// One endpoint.
 pub struct Endpoint {
-    /// Tells its pooled connections from those of every other endpoint.
+    /// Tells it from every other endpoint of this process.
     id: u64,
-    name: String,
-    host: String,
-    port: u16,
-    /// `host:port`, as in a URL.
-    authority: String,
-    streams: AtomicUsize,
+    /// The same in every process, so that replicas send a key to the same endpoint.
+    hash: u64,
+    source: Arc<Source>,
+    place: Place,
     idle: AtomicUsize,
-    metrics: EndpointMetrics,
-    resolved: Mutex<Option<(Instant, Arc<[SocketAddr]>)>>,
-    /// A look-up is under way in the background.
-    resolving: AtomicBool,
-    /// When it could not be connected to, last.
-    failed_at: Mutex<Option<Instant>>,
+    active: AtomicUsize,
+    opened: AtomicU64,
+    learned: Mutex<Learned>,
 }
 
 impl Endpoint {
-    /// Builds it from its configuration and metric handles.
-    pub fn new(config: &model::Endpoint, metrics: EndpointMetrics) -> Self {
+    /// One of the addresses of `source`.
+    pub fn new(source: Arc<Source>, place: Place) -> Self {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-        let brackets = config.host.contains(':');
-        let authority = if brackets {
-            format!("[{}]:{}", config.host, config.port)
-        } else {
-            format!("{}:{}", config.host, config.port)
-        };
+        // The address tells apart those that share a name.
+        let hash = hash_key(format!("{} {place:?}", source.config.name).as_bytes());
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            name: config.name.clone(),
-            host: config.host.clone(),
-            port: config.port,
-            authority,
-            streams: AtomicUsize::new(0),
+            hash,
+            source,
+            place,
             idle: AtomicUsize::new(0),
-            metrics,
-            resolved: Mutex::new(None),
-            resolving: AtomicBool::new(false),
-            failed_at: Mutex::new(None),
+            active: AtomicUsize::new(0),
+            opened: AtomicU64::new(0),
+            learned: Mutex::new(Learned::new()),
         }
     }
 
@@ -66,99 +96,131 @@ impl Endpoint {
         self.id
     }
 
-    /// Its name in metrics and logs.
+    /// The same in every process.
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// Its name in metrics and logs; addresses of one name share it.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.source.config.name
     }
 
-    /// `host:port`, IPv6 in brackets.
+    /// `host:port`, IPv6 in brackets; `localhost` for a unix socket.
     pub fn authority(&self) -> &str {
-        &self.authority
+        &self.source.authority
     }
 
-    /// Exchanges that are open here.
-    pub fn streams(&self) -> usize {
-        self.streams.load(Ordering::Relaxed)
+    /// What it has in common with the other addresses of its name.
+    pub fn source(&self) -> &Arc<Source> {
+        &self.source
     }
 
-    /// It could not be connected to.
-    pub fn failed(&self, now: Instant) {
-        *self.failed_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+    /// What the configuration says about it.
+    pub fn config(&self) -> &model::Endpoint {
+        &self.source.config
     }
 
-    /// Whether that was a moment ago.
-    pub fn is_down(&self, now: Instant) -> bool {
-        let failed_at = *self.failed_at.lock().unwrap_or_else(PoisonError::into_inner);
-        failed_at.is_some_and(|at| now.saturating_duration_since(at) < AVOID_FOR)
-    }
-
-    /// Idle connections in the pool.
-    pub fn idle(&self) -> &AtomicUsize {
-        &self.idle
+    /// Where it is.
+    pub fn place(&self) -> &Place {
+        &self.place
     }
 
     /// Its metric handles.
     pub fn metrics(&self) -> &EndpointMetrics {
-        &self.metrics
+        &self.source.metrics
     }
 
-    /// Its addresses: never empty. A name is looked up once, and again in the background when the
-    /// answer is older than ten seconds; until there is a new one, the last good answer stays.
-    pub async fn addresses(self: &Arc<Self>) -> io::Result<Arc<[SocketAddr]>> {
-        if let Ok(address) = self.host.parse::<IpAddr>() {
-            return Ok([SocketAddr::new(address, self.port)].into());
-        }
-        let last = self.lock().clone();
-        let Some((at, addresses)) = last else { return self.resolve().await };
-        let is_old = clock::now().saturating_duration_since(at) >= RESOLVE_EVERY;
-        if is_old && !self.resolving.swap(true, Ordering::AcqRel) {
-            let endpoint = Arc::clone(self);
-            tokio::spawn(async move {
-                if let Err(error) = endpoint.resolve().await {
-                    tracing::warn!(host = endpoint.host, %error, "cannot resolve; using the last answer");
-                }
-                endpoint.resolving.store(false, Ordering::Release);
-            });
-        }
-        Ok(addresses)
+    /// Idle connections in the pool.
+    pub fn idle(&self) -> usize {
+        self.idle.load(Ordering::Relaxed)
     }
 
-    async fn resolve(&self) -> io::Result<Arc<[SocketAddr]>> {
-        let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await?;
-        let addresses: Arc<[SocketAddr]> = found.collect();
-        if addresses.is_empty() {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        *self.lock() = Some((clock::now(), Arc::clone(&addresses)));
-        Ok(addresses)
+    /// All connections, idle or active.
+    pub fn connections(&self) -> usize {
+        self.idle() + self.active.load(Ordering::Relaxed)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Instant, Arc<[SocketAddr]>)>> {
-        // Replaced as a whole: a panic cannot leave it half-written.
-        self.resolved.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// An exchange's seat at an endpoint; given back when dropped.
-pub struct Seat(Arc<Endpoint>);
-
-impl Seat {
-    /// Takes a seat.
-    pub fn take(endpoint: Arc<Endpoint>) -> Self {
-        endpoint.streams.fetch_add(1, Ordering::Relaxed);
-        endpoint.metrics.streams.inc();
-        Self(endpoint)
+    /// Exchanges open here at once, if there is a limit: `max_streams`, and no more than
+    /// `max_connections` can carry. An exchange takes an idle connection first, so keeping to the
+    /// one keeps to the other.
+    pub fn capacity(&self, pool: &model::Pool) -> Option<usize> {
+        self.config().max_streams.into_iter().chain(pool.max_connections).min()
     }
 
-    /// The endpoint.
-    pub fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.0
+    /// The upstream closed a connection that had been idle for so long.
+    pub(super) fn learn(&self, idle: Duration) {
+        let mut learned = self.learned();
+        learned.closed(idle, clock::now());
+        let shortest = learned.shortest(clock::now()).unwrap_or_default();
+        self.metrics().learned_idle.set(shortest.as_secs_f64());
+    }
+
+    /// How long to keep an idle connection: what the configuration says, or less if the upstream
+    /// was seen to close them earlier.
+    pub(super) fn idle_limit(&self, pool: &model::Pool) -> Option<Duration> {
+        let learned = if pool.learn { self.learned().limit(clock::now()) } else { None };
+        pool.idle_timeout.into_iter().chain(learned).min()
+    }
+
+    /// A number for each connection.
+    pub(super) fn next_number(&self) -> u64 {
+        self.opened.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn learned(&self) -> MutexGuard<'_, Learned> {
+        self.learned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Seat {
+/// A connection in the counts of its endpoint, as active or as idle; taken out when dropped.
+pub(super) struct Count {
+    endpoint: Arc<Endpoint>,
+    idle: bool,
+}
+
+impl Count {
+    /// Counts a new connection as active.
+    pub(super) fn active(endpoint: Arc<Endpoint>) -> Self {
+        let count = Self { endpoint, idle: false };
+        count.enter();
+        count
+    }
+
+    pub(super) fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
+    }
+
+    /// Moves it to the idle ones, or back.
+    pub(super) fn set_idle(&mut self, idle: bool) {
+        self.leave();
+        self.idle = idle;
+        self.enter();
+    }
+
+    fn enter(&self) {
+        let (count, gauge) = self.place();
+        count.fetch_add(1, Ordering::Relaxed);
+        gauge.inc();
+    }
+
+    fn leave(&self) {
+        let (count, gauge) = self.place();
+        count.fetch_sub(1, Ordering::Relaxed);
+        gauge.dec();
+    }
+
+    fn place(&self) -> (&AtomicUsize, &prometheus::IntGauge) {
+        let metrics = self.endpoint.metrics();
+        match self.idle {
+            true => (&self.endpoint.idle, &metrics.idle),
+            false => (&self.endpoint.active, &metrics.active),
+        }
+    }
+}
+
+impl Drop for Count {
     fn drop(&mut self) {
-        self.0.streams.fetch_sub(1, Ordering::Relaxed);
-        self.0.metrics.streams.dec();
+        self.leave();
     }
 }

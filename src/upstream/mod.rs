@@ -1,90 +1,266 @@
 //! Groups of endpoints, and the connections to them.
 //!
-//! [`balance`] decides which endpoint is next and is pure; [`connect`] opens connections and keeps
-//! idle ones in pingora's pool; [`tracked`] knows what each of them is doing.
+//! Pure: [`roster`] knows who is there, how busy and how well, and asks [`balance`] (who is next),
+//! [`health`] (who is fit), [`queue`] (who waits) and [`budget`] (may it be tried again);
+//! [`replay`] decides about a failed request, [`delivery`] judges whether it was received,
+//! [`learn`] finds out how long idle connections live. IO: [`connect`] keeps idle connections in
+//! pingora's pool and [`dial`] opens new ones; a [`connection`] counts itself; [`resolver`],
+//! [`checker`] and [`upkeep`] run in the background.
 
 pub mod balance;
+pub mod budget;
+pub mod checker;
 pub mod connect;
+pub mod connection;
+pub mod delivery;
+mod dial;
 pub mod endpoint;
-pub mod tracked;
+pub mod health;
+pub mod learn;
+pub mod queue;
+pub mod replay;
+pub mod resolver;
+pub mod roster;
+pub mod seat;
+pub mod transport;
+pub mod upkeep;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use endpoint::{Endpoint, Seat};
+use tokio::sync::{oneshot, watch};
 
-use crate::config::model;
-use crate::telemetry::metrics::Metrics;
+use endpoint::{Endpoint, Place, Source};
+use health::Change;
+use replay::Cause;
+use roster::{Ask, Picked, Roster};
+use seat::Seat;
+
+use crate::clock;
+use crate::config::model::{self, Address};
+use crate::telemetry::metrics::{Metrics, UpstreamMetrics};
 
 /// A named group of endpoints.
 pub struct Upstream {
-    name: String,
-    endpoints: Vec<Arc<Endpoint>>,
-    pool: model::Pool,
-    /// Where the next search begins, so that equals take turns.
-    turn: AtomicUsize,
+    config: model::Upstream,
+    sources: Vec<Arc<Source>>,
+    roster: Mutex<Roster<oneshot::Sender<Seat>>>,
+    metrics: UpstreamMetrics,
+    /// Turns true once every name has been looked up.
+    looked_up: watch::Sender<bool>,
+}
+
+/// Why there is no place at any endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoSeat {
+    /// No endpoint is fit to be picked; perhaps one is after that time.
+    NoEndpoint {
+        /// If that is known.
+        retry_after: Option<Duration>,
+    },
+    /// No name could be resolved.
+    Unresolved,
+    /// All are full, and so is the queue.
+    QueueFull,
+    /// The time in the queue is over.
+    QueueTimeout,
+    /// All were tried.
+    AllTried,
 }
 
 impl Upstream {
     /// Builds it from its configuration; all its label sets exist from here on.
     pub fn new(config: &model::Upstream, metrics: &Metrics) -> Self {
-        let endpoint = |endpoint: &model::Endpoint| {
-            Arc::new(Endpoint::new(endpoint, metrics.endpoint(&config.name, &endpoint.name)))
+        let source = |endpoint: &model::Endpoint| {
+            Arc::new(Source::new(endpoint, metrics.endpoint(&config.name, &endpoint.name)))
         };
-        Self {
-            name: config.name.clone(),
-            endpoints: config.endpoints.iter().map(endpoint).collect(),
-            pool: config.pool.clone(),
-            turn: AtomicUsize::new(0),
-        }
+        let sources: Vec<_> = config.endpoints.iter().map(source).collect();
+        let seed = RandomState::new().hash_one(&config.name);
+        let mut roster = Roster::new(config.clone(), seed, clock::now());
+        let known = sources.iter().filter_map(|source| {
+            let place = known_place(&source.config().address)?;
+            Some(Arc::new(Endpoint::new(Arc::clone(source), place)))
+        });
+        let known: Vec<_> = known.collect();
+        let all_known = known.len() == sources.len();
+        roster.change(known, |_| true);
+        let upstream = Self {
+            config: config.clone(),
+            sources,
+            roster: Mutex::new(roster),
+            metrics: metrics.upstream(&config.name, &Cause::ALL.map(Cause::label)),
+            looked_up: watch::Sender::new(all_known),
+        };
+        upstream.show();
+        upstream
     }
 
     /// Its name in metrics and logs.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.config.name
     }
 
-    /// How many endpoints it has.
-    pub fn size(&self) -> usize {
-        self.endpoints.len()
+    /// What the configuration says about it.
+    pub fn config(&self) -> &model::Upstream {
+        &self.config
     }
 
-    /// How idle connections are kept.
+    /// How connections are kept.
     pub fn pool(&self) -> &model::Pool {
-        &self.pool
+        &self.config.pool
     }
 
-    /// Idle connections that it may keep in all.
-    pub fn max_idle(&self) -> usize {
-        self.pool.max_idle.saturating_mul(self.endpoints.len())
+    /// Counts a request that is tried again.
+    pub fn count_retry(&self, cause: Cause) {
+        self.metrics.retries[cause as usize].inc();
     }
 
-    /// Takes a seat at the endpoint with the fewest open exchanges, leaving out those in `tried`;
-    /// `None` when all were tried. Those that could not be connected to a moment ago come last.
-    pub fn pick(&self, tried: &mut Tried, now: Instant) -> Option<Seat> {
-        let turn = *tried.turn.get_or_insert_with(|| self.turn.fetch_add(1, Ordering::Relaxed));
-        let streams = || self.endpoints.iter().map(|endpoint| endpoint.streams());
-        let was_tried = |index| tried.indices.contains(&index);
-        let is_down = |index: usize| self.endpoints[index].is_down(now);
-        let index = balance::least_streams(streams(), turn, |i| was_tried(i) || is_down(i))
-            .or_else(|| balance::least_streams(streams(), turn, was_tried))?;
-        tried.indices.push(index);
-        Some(Seat::take(Arc::clone(&self.endpoints[index])))
+    /// A request that may be tried again has come.
+    pub fn deposit(&self, percent: u32) {
+        self.roster().deposit(percent);
+    }
+
+    /// Whether the retry budget allows another try.
+    pub fn spend(&self, percent: u32) -> bool {
+        self.roster().spend(percent, clock::now())
+    }
+
+    /// Whether there is another endpoint to try than those of `ask` and that one.
+    pub fn has_another(&self, ask: &Ask, id: u64) -> bool {
+        self.roster().has_another(ask, id, clock::now())
+    }
+
+    /// A place at the endpoint that is next; waits in the queue if all are full, for as long and
+    /// with as many others as `queue` says. `principal` is whom the request is for: the queue is
+    /// fair between them.
+    pub async fn seat(
+        self: &Arc<Self>,
+        ask: &Ask,
+        principal: u64,
+        queue: &model::Queue,
+    ) -> Result<Seat, NoSeat> {
+        self.names_are_known().await;
+        let (ticket, receiver) = {
+            let mut roster = self.roster();
+            match roster.pick(ask, clock::now()) {
+                Picked::Endpoint(endpoint) => return Ok(Seat::new(Arc::clone(self), endpoint)),
+                Picked::Nobody { .. } if roster.is_empty() => return Err(NoSeat::Unresolved),
+                Picked::Nobody { .. } if !ask.tried.is_empty() => return Err(NoSeat::AllTried),
+                Picked::Nobody { retry_after } => return Err(NoSeat::NoEndpoint { retry_after }),
+                Picked::Full if roster.queue_length() >= queue.size => {
+                    return Err(NoSeat::QueueFull);
+                }
+                Picked::Full => {}
+            }
+            let (sender, receiver) = oneshot::channel();
+            let ticket = roster.wait(principal, ask.clone(), sender);
+            self.metrics.queue_length.set(gauge(roster.queue_length()));
+            (ticket, receiver)
+        };
+        let since = clock::now();
+        let _place = seat::PlaceInQueue { upstream: self, ticket };
+        let waited = tokio::time::timeout(queue.timeout, receiver).await;
+        let wait = clock::now().saturating_duration_since(since);
+        self.metrics.queue_wait.observe(wait.as_secs_f64());
+        match waited {
+            Ok(Ok(seat)) => Ok(seat),
+            Ok(Err(_)) | Err(_) => Err(NoSeat::QueueTimeout),
+        }
+    }
+
+    /// A place is free again; `abandoned` says that nothing was learned about the endpoint.
+    fn give_back(self: &Arc<Self>, endpoint: &Endpoint, abandoned: bool) {
+        let mut roster = self.roster();
+        roster.give_back(endpoint.id(), abandoned);
+        self.serve_queue(&mut roster);
+    }
+
+    /// Gives free places to those who wait.
+    fn serve_queue(self: &Arc<Self>, roster: &mut Roster<oneshot::Sender<Seat>>) {
+        if roster.queue_length() == 0 {
+            return;
+        }
+        while let Some((waiter, endpoint)) = roster.next_waiter(clock::now()) {
+            let seat = Seat::new(Arc::clone(self), Arc::clone(&endpoint));
+            if let Err(refused) = waiter.send(seat) {
+                // It has left a moment ago. Dropping the seat would lock the roster again.
+                refused.forget();
+                roster.give_back(endpoint.id(), true);
+            }
+        }
+        self.metrics.queue_length.set(gauge(roster.queue_length()));
+    }
+
+    /// Takes note of the answer to a health check.
+    fn checked(self: &Arc<Self>, endpoint: &Endpoint, good: bool) -> Option<Change> {
+        let mut roster = self.roster();
+        let change = roster.checked(endpoint.id(), good, clock::now());
+        if change == Some(Change::Up) {
+            self.serve_queue(&mut roster);
+        }
+        change
+    }
+
+    /// The endpoints that may be picked.
+    fn fit_endpoints(&self) -> Vec<Arc<Endpoint>> {
+        self.roster().fit_endpoints(clock::now())
+    }
+
+    /// Everything about its endpoints, locked. Held for moments only, never across an await.
+    fn roster(&self) -> MutexGuard<'_, Roster<oneshot::Sender<Seat>>> {
+        // Its methods leave it whole even when they panic: counts change by single steps.
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn names_are_known(&self) {
+        if !*self.looked_up.borrow() {
+            // The sender lives as long as `self`.
+            let _ = self.looked_up.subscribe().wait_for(|&known| known).await;
+        }
+    }
+
+    /// Logs a change of an endpoint's state, once, and shows it.
+    fn announce(&self, endpoint: &Endpoint, change: Option<Change>) {
+        let (upstream, name) = (self.name(), endpoint.name());
+        let place = format!("{:?}", endpoint.place());
+        match change {
+            None => return,
+            Some(Change::Up) => tracing::info!(upstream, endpoint = name, place, "endpoint is up"),
+            Some(Change::Down) => {
+                tracing::warn!(upstream, endpoint = name, place, "endpoint is down");
+            }
+            Some(Change::Ejected { duration }) => {
+                endpoint.metrics().ejections.inc();
+                let seconds = duration.as_secs_f64();
+                tracing::warn!(upstream, endpoint = name, place, seconds, "endpoint is ejected");
+            }
+        }
+        self.show();
+    }
+
+    /// Sets the gauges that say which endpoints may be picked.
+    fn show(&self) {
+        let roster = self.roster();
+        for source in &self.sources {
+            let up = roster.is_up(&source.config().name, clock::now());
+            source.metrics().up.set(i64::from(up));
+        }
     }
 }
 
-/// Endpoints that one exchange has tried.
-#[derive(Debug, Default)]
-pub struct Tried {
-    indices: Vec<usize>,
-    /// The exchange's turn among equals, taken with its first pick.
-    turn: Option<usize>,
+/// Where an address is, if that needs no look-up.
+fn known_place(address: &Address) -> Option<Place> {
+    match address {
+        Address::Unix(path) => Some(Place::Unix(path.clone())),
+        Address::Tcp { host, port } => {
+            let address: IpAddr = host.parse().ok()?;
+            Some(Place::Tcp((address, *port).into()))
+        }
+    }
 }
 
-impl Tried {
-    /// How many.
-    pub fn count(&self) -> usize {
-        self.indices.len()
-    }
+fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }

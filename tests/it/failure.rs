@@ -284,7 +284,7 @@ async fn when_all_endpoints_refuse_each_is_tried_once() {
         let refused = ["longwire_upstream_connects_total{", "\"refused\"", &endpoint];
         assert_eq!(proxy.metric(&refused).await, 1.0, "{address}");
     }
-    assert_eq!(proxy.metric(&["longwire_upstream_retries_total{"]).await, 2.0);
+    assert_eq!(proxy.sum(&["longwire_upstream_retries_total{"]).await, 2.0);
     ended(&mut proxy, 502, "http", "upstream_reset").await;
     drop(sockets);
 }
@@ -403,6 +403,11 @@ async fn a_chunked_body_that_breaks_off_has_no_last_chunk() {
             (Cut::Bad("-1\r\n"), "protocol_error"),
         ] {
             let (mut proxy, mut client) = cut(head, "data: good\n\n", how, "1.1").await;
+            if kind == "sse" {
+                let event = client.text().await;
+                assert!(event.starts_with("event: error\ndata: {\"error\":{"), "{event}");
+                assert!(event.contains(&format!("\"type\":\"{reason}\"")), "{event}");
+            }
             assert_eq!(client.chunk().await, None, "{kind} {reason}: it ends without a last chunk");
             assert_eq!(String::from_utf8_lossy(&client.inbox), "", "{kind} {reason}");
             ended(&mut proxy, 200, kind, reason).await;
@@ -437,10 +442,11 @@ async fn good_data_before_a_bad_chunk_is_counted() {
     let proxy = Proxy::to(upstream.address).start().await;
     let mut client = proxy.client().await;
     client.get("/").await;
-    assert_eq!(client.response().await.text(), "data: a\n\n");
+    let response = client.response().await;
+    assert!(response.text().starts_with("data: a\n\nevent: error\n"), "{response:?}");
     let end = &proxy.logged("end", 1).await[0];
     let counted = (&end["bytes_out"], &end["events"]);
-    assert_eq!(counted, (&9.into(), &1.into()), "the client got them: {end}");
+    assert_eq!(counted, (&response.body.len().into(), &1.into()), "the client got them: {end}");
 }
 
 #[tokio::test]
@@ -465,6 +471,10 @@ async fn a_body_that_only_its_end_ends_is_reset_when_it_is_broken() {
         (UNTIL_CLOSE, Cut::Reset, "upstream_reset", "stream"),
     ] {
         let (mut proxy, mut client) = cut(head, "data: good\n\n", how, "1.0").await;
+        if kind == "sse" {
+            let event = String::from_utf8(client.read().await.unwrap()).unwrap();
+            assert!(event.starts_with("event: error\n") && event.ends_with("\n\n"), "{event}");
+        }
         let reset = client.ends().await;
         assert!(reset, "{kind} {reason}: to HTTP/1.0, a FIN would be the body's proper end");
         ended(&mut proxy, 200, kind, reason).await;

@@ -22,18 +22,34 @@ mod demo;
 mod drain;
 /// Every event when it is read, byte for byte.
 mod events;
+/// Model servers that fail in turn, under a load of streams.
+mod failover;
 /// Upstreams that fail: what the client sees, and the one reason for it.
 mod failure;
 /// What becomes of header fields and targets, on the way up and on the way down.
 mod forwarding;
+/// Which endpoints are fit to be picked: by question and by experience.
+mod health;
 /// Heartbeats: when, where, and where not.
 mod heartbeat;
+/// A model that thinks longer than nginx in front of us waits.
+mod impatient;
 /// Clients that leave, and how soon the upstream knows.
 mod leave;
+/// Names whose addresses change.
+mod names;
 /// Programs that nobody here wrote: a browser, curl, Node, Python, nginx, promtool.
 mod peers;
+/// The bounds of the pool, next to what the kernel says.
+mod pool;
+/// Upstreams that are full: who waits, in which order, and who is sent away.
+mod queue;
+/// The keep-alive race, with real servers.
+mod race;
 /// What the README says is true.
 mod readme;
+/// What is sent again, and above all what is not.
+mod replay;
 /// Upstream connections: which are used again, which are not, and how they are counted.
 mod reuse;
 /// Clients that do not read.
@@ -42,6 +58,8 @@ mod slow;
 mod tidy;
 /// Each deadline, and the reason that it ends with.
 mod timeouts;
+/// Upstreams behind unix sockets, TLS and HTTP/2.
+mod upstream_kinds;
 /// WebSockets: who may open one, and what is tunnelled.
 mod websocket;
 /// WebSockets: every way in which one ends, clients that do not read, many at once.

@@ -40,6 +40,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "upstream",
             "headers",
             "http1",
+            "sse",
             "ws",
             "live",
             "telemetry",
@@ -48,7 +49,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("demo", &["http1", "ws"]),
-    ("upstream", &["config", "clock", "telemetry"]),
+    ("upstream", &["http1", "config", "clock", "telemetry"]),
     ("relay", &["sse", "ws", "http1", "live", "telemetry", "config", "clock"]),
     ("telemetry", &["live", "ws", "config", "clock"]),
     ("live", &["http1"]),
@@ -87,11 +88,8 @@ const EDGES: &[&str] = &[
     "admin/mod.rs",
     "proxy/app.rs",
     "relay/client.rs",
-    "relay/drive.rs",
-    "relay/duplex.rs",
     "server/listener.rs",
-    "upstream/connect.rs",
-    "upstream/tracked.rs",
+    "upstream/connection.rs",
 ];
 
 #[test]

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::keepalive::tcp_keepalive;
 use crate::config::defaults::{self, DURATION_MAX, DURATION_MIN};
 use crate::config::model::{Listener, TcpKeepalive};
 use crate::config::read::{Table, Written};
@@ -39,7 +40,7 @@ fn listener(name: String, mut table: Table<'_>, binds: &mut Vec<Written<SocketAd
             defaults::MAX_HEADER_SIZE,
             (defaults::MAX_HEADER_SIZE_MIN, defaults::MAX_HEADER_SIZE_MAX),
         ),
-        tcp_keepalive: tcp_keepalive(table.table("tcp_keepalive")),
+        tcp_keepalive: client_keepalive(table.table("tcp_keepalive")),
     };
     table.finish();
     binds.extend(bind);
@@ -56,22 +57,16 @@ fn bind(table: &mut Table<'_>) -> Vec<Written<SocketAddr>> {
     elements.iter().filter_map(|element| element.parse(AN_ADDRESS, socket_address)).collect()
 }
 
-fn tcp_keepalive(mut table: Table<'_>) -> TcpKeepalive {
-    let seconds = (Duration::from_secs(1), defaults::TCP_KEEPALIVE_MAX);
-    let keepalive = TcpKeepalive {
-        idle: table.duration("idle", defaults::TCP_KEEPALIVE_IDLE, seconds),
-        interval: table.duration("interval", defaults::TCP_KEEPALIVE_INTERVAL, seconds),
-        count: table.integer(
-            "count",
-            defaults::TCP_KEEPALIVE_COUNT,
-            (1, defaults::TCP_KEEPALIVE_COUNT_MAX),
-        ),
-        user_timeout: table.duration(
-            "user_timeout",
-            defaults::TCP_USER_TIMEOUT,
-            (Duration::ZERO, defaults::TCP_USER_TIMEOUT_MAX),
-        ),
+fn client_keepalive(mut table: Table<'_>) -> TcpKeepalive {
+    let base = TcpKeepalive {
+        idle: defaults::TCP_KEEPALIVE_IDLE,
+        interval: defaults::TCP_KEEPALIVE_INTERVAL,
+        count: defaults::TCP_KEEPALIVE_COUNT,
+        user_timeout: defaults::TCP_USER_TIMEOUT,
     };
+    let limits = (Duration::ZERO, defaults::TCP_USER_TIMEOUT_MAX);
+    let keepalive = tcp_keepalive(&mut table, &base);
+    let user_timeout = table.duration("user_timeout", base.user_timeout, limits);
     table.finish();
-    keepalive
+    TcpKeepalive { user_timeout, ..keepalive }
 }

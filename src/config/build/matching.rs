@@ -3,7 +3,8 @@
 use std::net::Ipv6Addr;
 
 use crate::config::model::{HostPattern, PathPattern};
-use crate::config::units::{Invalid, is_host_name};
+use crate::config::units::Invalid;
+use crate::config::url::is_host_name;
 
 /// What is expected in `hosts`.
 pub(super) const A_HOST: &str = "a host such as \"chat.example.com\" or \"*.example.com\"";
@@ -70,6 +71,16 @@ pub(super) fn plain_path(text: &str) -> Result<String, Invalid> {
     Ok(text.to_owned())
 }
 
+/// What a request asks for: RFC 9112, 3.2.1, `absolute-path [ "?" query ]`.
+pub(super) fn request_target(text: &str) -> Result<String, Invalid> {
+    let (path, query) = text.split_once('?').unwrap_or((text, ""));
+    if text.contains('#') || !query.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(Invalid::new("a path, perhaps with a query, of visible ASCII without #"));
+    }
+    plain_path(path)?;
+    Ok(text.to_owned())
+}
+
 /// A method. RFC 9110, 9.1: "The method token is case-sensitive", and all known ones are in
 /// upper case, so lower case is a mistake that would match nothing.
 pub(super) fn method(text: &str) -> Result<String, Invalid> {
@@ -122,6 +133,17 @@ mod tests {
         }
         assert_eq!(suggestion(path("v1/")).as_deref(), Some("/v1/"));
         assert_eq!(suggestion(path("=v1")).as_deref(), Some("=/v1"));
+    }
+
+    #[test]
+    fn request_targets() {
+        for good in ["/", "/health", "/health?deep=1&x=?"] {
+            assert_eq!(request_target(good).as_deref(), Ok(good));
+        }
+        for bad in ["", "health", "?x", "/a#b", "/a?b#c", "/a b", "/a?b c", "/a?é", "/a\n"] {
+            assert!(request_target(bad).is_err(), "{bad:?} is no request target");
+        }
+        assert_eq!(suggestion(request_target("health")).as_deref(), Some("/health"));
     }
 
     #[test]

@@ -8,13 +8,21 @@ use super::model::{AccessLog, Config, Level, Log, LogFormat, Metrics};
 use super::read::Table;
 use super::units::Invalid;
 
+mod balance;
 mod check;
+mod endpoint;
 mod fields;
+mod health;
+mod keepalive;
 mod listener;
 mod matching;
+mod pool;
 mod proxy;
+mod retry;
 mod route;
 mod server;
+#[cfg(test)]
+mod tests;
 mod upstream;
 mod websocket;
 
@@ -36,7 +44,7 @@ pub(super) fn config(mut root: Table<'_>) -> Config {
     check::binds(reader, binds);
     check::ties(reader, &routes);
     let routes = routes.into_iter().map(|read| read.route).collect();
-    Config { server, listeners, upstreams, routes, admin, metrics, log }
+    Config { server, listeners, timeouts, upstreams, routes, admin, metrics, log }
 }
 
 fn metrics(mut table: Table<'_>) -> Metrics {

@@ -1,16 +1,28 @@
-//! How a route hands requests to its upstream: timeouts, heartbeats, slow clients, `Host`.
+//! How a route hands requests to its upstream: timeouts, queue, heartbeats, slow clients, `Host`.
 
 use super::fields::headers;
 use super::matching::plain_path;
+use super::retry::retry;
 use super::websocket::{upgrade, websocket};
 use crate::config::defaults::{self, DURATION_MAX, DURATION_MIN};
-use crate::config::model::{HostHeader, Proxy, Sse, Stream, Timeouts};
+use crate::config::model::{Dialect, HostHeader, Proxy, Queue, Sse, Stream, Timeouts};
 use crate::config::read::Table;
 use crate::config::units::Invalid;
 
 /// The keys of a route that mean nothing without an upstream.
-pub(super) const PROXY_KEYS: [&str; 8] =
-    ["strip_prefix", "host_header", "timeouts", "stream", "sse", "websocket", "upgrade", "headers"];
+pub(super) const PROXY_KEYS: [&str; 11] = [
+    "strip_prefix",
+    "host_header",
+    "timeouts",
+    "stream",
+    "dialect",
+    "retry",
+    "limits",
+    "sse",
+    "websocket",
+    "upgrade",
+    "headers",
+];
 
 /// Reads what a route says about its upstream, except which it is.
 pub(super) fn proxy(table: &mut Table<'_>, upstream: String, base: &Timeouts) -> Proxy {
@@ -29,6 +41,9 @@ pub(super) fn proxy(table: &mut Table<'_>, upstream: String, base: &Timeouts) ->
         host_header: host_header.map_or(HostHeader::Preserve, |written| written.value),
         timeouts: timeouts(table.table("timeouts"), base),
         stream: stream(table.table("stream")),
+        dialect: table.choice("dialect", &DIALECTS).unwrap_or(defaults::DIALECT),
+        retry: retry(table.table("retry")),
+        queue: queue(table.table("limits")),
         sse: sse(table.table("sse")),
         websocket: websocket(table.table("websocket")),
         upgrade: upgrade(table),
@@ -36,10 +51,19 @@ pub(super) fn proxy(table: &mut Table<'_>, upstream: String, base: &Timeouts) ->
     }
 }
 
+const DIALECTS: [(&str, Dialect); 5] = [
+    ("auto", Dialect::Auto),
+    ("openai-chat", Dialect::OpenAiChat),
+    ("openai-responses", Dialect::OpenAiResponses),
+    ("anthropic", Dialect::Anthropic),
+    ("plain", Dialect::Plain),
+];
+
 /// The timeouts of a file that says nothing about them.
 pub(super) fn default_timeouts() -> Timeouts {
     Timeouts {
         connect: defaults::CONNECT_TIMEOUT,
+        tls: defaults::TLS_TIMEOUT,
         first_byte: defaults::FIRST_BYTE_TIMEOUT,
         first_event: defaults::FIRST_EVENT_TIMEOUT,
         idle: defaults::IDLE_TIMEOUT,
@@ -52,6 +76,7 @@ pub(super) fn default_timeouts() -> Timeouts {
 pub(super) fn timeouts(mut table: Table<'_>, base: &Timeouts) -> Timeouts {
     let timeouts = Timeouts {
         connect: table.duration("connect", base.connect, (DURATION_MIN, DURATION_MAX)),
+        tls: table.duration("tls", base.tls, (DURATION_MIN, DURATION_MAX)),
         first_byte: table.deadline("first_byte", base.first_byte),
         first_event: table.deadline("first_event", base.first_event),
         idle: table.deadline("idle", base.idle),
@@ -68,14 +93,28 @@ fn stream(mut table: Table<'_>) -> Stream {
     Stream { slow_client_timeout }
 }
 
+/// Reads `limits`, which so far is the queue alone.
+fn queue(mut limits: Table<'_>) -> Queue {
+    let mut table = limits.table("queue");
+    let queue = Queue {
+        size: table.integer("size", defaults::QUEUE_SIZE, (0, defaults::QUEUE_SIZE_MAX)),
+        timeout: table.duration("timeout", defaults::QUEUE_TIMEOUT, (DURATION_MIN, DURATION_MAX)),
+    };
+    table.finish();
+    limits.finish();
+    queue
+}
+
 fn sse(mut table: Table<'_>) -> Sse {
     let heartbeat = table.deadline("heartbeat", defaults::HEARTBEAT);
     let text = table.take("heartbeat_text");
     let text = text.and_then(|value| value.parse("a comment such as \": ping\"", heartbeat_text));
+    let commit_after = table.deadline("commit_after", defaults::COMMIT_AFTER);
+    let error_event = table.boolean("error_event", defaults::ERROR_EVENT);
     table.finish();
     let heartbeat_text =
         text.map_or_else(|| defaults::HEARTBEAT_TEXT.to_owned(), |written| written.value);
-    Sse { heartbeat, heartbeat_text }
+    Sse { heartbeat, heartbeat_text, commit_after, error_event }
 }
 
 /// HTML, 9.2.5: `comment = colon *any-char end-of-line`. A line end in it would begin a field.

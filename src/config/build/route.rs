@@ -11,7 +11,8 @@ use crate::config::model::{
 };
 use crate::config::read::{Place, Table, Value, Written};
 use crate::config::suggest::nearest;
-use crate::config::units::{AN_ENDPOINT, Authority, Invalid, endpoint};
+use crate::config::units::Invalid;
+use crate::config::url::{AN_ENDPOINT, Url, endpoint, is_url};
 
 /// A route, and what is needed to compare it with others.
 pub(super) struct ReadRoute {
@@ -117,14 +118,14 @@ fn target(table: &mut Table<'_>, upstreams: &mut Vec<Upstream>, timeouts: &Timeo
 /// What `upstream` of a route means.
 enum Reference {
     Named(String),
-    Url(Authority),
+    Url(Url),
 }
 
 /// The name of an upstream that exists: a URL makes one unless an earlier route had it already.
 fn upstream_name(value: &Value<'_>, upstreams: &mut Vec<Upstream>) -> Option<String> {
     let expected = format!("the name of an upstream, or {AN_ENDPOINT}");
     let reference = value.parse(&expected, |text| {
-        if text.contains("://") || text.starts_with("unix:") {
+        if is_url(text) {
             return endpoint(text).map(Reference::Url);
         }
         let named = upstreams.iter().map(|upstream| upstream.name.as_str());
@@ -140,10 +141,10 @@ fn upstream_name(value: &Value<'_>, upstreams: &mut Vec<Upstream>) -> Option<Str
     })?;
     match reference.value {
         Reference::Named(name) => Some(name),
-        Reference::Url(authority) => {
-            let name = authority.authority();
+        Reference::Url(url) => {
+            let name = url.unique_name();
             if !upstreams.iter().any(|upstream| upstream.name == name) {
-                upstreams.push(anonymous(authority));
+                upstreams.push(anonymous(url, value.reader(), value.place()));
             }
             Some(name)
         }

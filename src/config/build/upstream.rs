@@ -1,11 +1,17 @@
 //! `[upstreams.NAME]`, and the anonymous upstreams of routes.
 
-use std::collections::HashMap;
+use std::net::Ipv6Addr;
+use std::path::PathBuf;
 
+use super::balance::balance;
+use super::endpoint::{self, ReadEndpoint, endpoints};
+use super::health::health;
+use super::pool::pool;
 use crate::config::defaults;
-use crate::config::model::{Endpoint, Pool, Upstream};
-use crate::config::read::{Place, Table, Value, Written};
-use crate::config::units::{AN_ENDPOINT, Authority, Invalid, endpoint};
+use crate::config::model::{Upstream, UpstreamTls};
+use crate::config::read::{Place, Reader, Table};
+use crate::config::units::Invalid;
+use crate::config::url::{Url, is_host_name};
 
 /// Reads `[upstreams]`. None at all is fine, as routes may have URLs.
 pub(super) fn upstreams(table: Table<'_>) -> Vec<Upstream> {
@@ -13,102 +19,75 @@ pub(super) fn upstreams(table: Table<'_>) -> Vec<Upstream> {
     named.into_iter().map(|(name, table)| upstream(name, table)).collect()
 }
 
-/// The upstream of a route that has a URL: its name is `host:port`, so it never meets a named one.
-pub(super) fn anonymous(authority: Authority) -> Upstream {
-    let name = authority.authority();
-    let Authority { host, port } = authority;
-    let pool =
-        Pool { max_idle: defaults::POOL_MAX_IDLE, idle_timeout: defaults::POOL_IDLE_TIMEOUT };
-    Upstream { name: name.clone(), endpoints: vec![Endpoint { name, host, port }], pool }
+/// The upstream of a route that has a URL, which is written at `place`. All its settings are
+/// defaults.
+pub(super) fn anonymous(url: Url, reader: &Reader<'_>, place: &Place) -> Upstream {
+    let name = url.unique_name();
+    let endpoint = ReadEndpoint { endpoint: endpoint::plain(url), place: place.clone() };
+    settings(name, vec![endpoint], Table::empty(reader, place.clone()))
 }
 
 fn upstream(name: String, mut table: Table<'_>) -> Upstream {
+    let reader = table.reader();
+    let before = reader.problems();
     let endpoints = endpoints(&mut table);
-    let mut pool = table.table("pool");
+    // Otherwise the one that is missing may be the one with https.
+    let is_plain = reader.problems() == before && !endpoints.iter().any(|e| e.endpoint.https);
+    if let Some(tls) = table.place_of("tls").filter(|_| is_plain) {
+        let message = "expected only with an https endpoint, found none: it has no effect";
+        reader.misplaced(tls, message);
+    }
+    settings(name, endpoints, table)
+}
+
+/// Everything but the endpoints.
+fn settings(name: String, endpoints: Vec<ReadEndpoint>, mut table: Table<'_>) -> Upstream {
     let upstream = Upstream {
         name,
-        endpoints,
-        pool: Pool {
-            max_idle: pool.integer(
-                "max_idle",
-                defaults::POOL_MAX_IDLE,
-                (0, defaults::POOL_MAX_IDLE_MAX),
-            ),
-            idle_timeout: pool.deadline("idle_timeout", defaults::POOL_IDLE_TIMEOUT),
-        },
+        balance: balance(&mut table),
+        slow_start: table.deadline("slow_start", defaults::SLOW_START),
+        tls: tls(table.table("tls")),
+        pool: pool(table.table("pool"), &endpoints),
+        health: health(table.table("health")),
+        endpoints: endpoints.into_iter().map(|read| read.endpoint).collect(),
     };
-    pool.finish();
     table.finish();
     upstream
 }
 
-fn endpoints(table: &mut Table<'_>) -> Vec<Endpoint> {
-    let expected = "an array of at least one endpoint such as [\"http://127.0.0.1:8000\"]";
-    let reader = table.reader();
-    let Some(value) = table.take("endpoints") else {
-        table.lacks("endpoints", expected);
-        return Vec::new();
-    };
-    let elements = value.some_elements(expected);
-    let mut endpoints = Vec::new();
-    let mut names: HashMap<String, Place> = HashMap::new();
-    for element in elements {
-        let Some(Written { value: endpoint, text, place }) = one_endpoint(&element) else {
-            continue;
-        };
-        if let Some(first) = names.get(&endpoint.name) {
-            let message =
-                format!("expected a name of its own, found {text} as in {}", reader.pointer(first));
-            reader.problem(&place, message);
-            continue;
+fn tls(mut table: Table<'_>) -> UpstreamTls {
+    let verify = table.take("verify").map_or(Some(defaults::TLS_VERIFY), |value| value.boolean());
+    let sni = table.take("sni").and_then(|value| {
+        let sni = value.parse(A_SERVER_NAME, server_name)?;
+        // With an empty name nothing is verified; that has to be said in so many words.
+        if sni.value.is_empty() && verify == Some(true) {
+            value.misfit("a name such as \"models.internal\" unless verify = false");
         }
-        names.insert(endpoint.name.clone(), place);
-        endpoints.push(endpoint);
-    }
-    endpoints
-}
-
-/// `"http://host:port"` or `{ url = "http://host:port", name = "a" }`. Text and place of the
-/// result are those of the name, or of the URL that stands in for it.
-fn one_endpoint(element: &Value<'_>) -> Option<Written<Endpoint>> {
-    let from_url = |url: Written<Authority>| Written {
-        text: url.text,
-        place: url.place,
-        value: Endpoint { name: url.value.authority(), host: url.value.host, port: url.value.port },
-    };
-    if !element.is_table() {
-        return element.parse(AN_ENDPOINT, endpoint).map(from_url);
-    }
-    let mut table = element.table(AN_ENDPOINT)?;
-    let url = match table.take("url") {
-        Some(value) => value.parse(AN_ENDPOINT, endpoint),
-        None => {
-            table.lacks("url", AN_ENDPOINT);
-            None
-        }
-    };
-    let name = table.take("name").map(|value| value.parse("a name", endpoint_name));
+        Some(sni.value)
+    });
+    let ca = table.take("ca").and_then(|value| value.parse(A_CA_FILE, ca_file));
     table.finish();
-    let mut written = from_url(url?);
-    match name {
-        None => {}
-        // It has been reported.
-        Some(None) => return None,
-        Some(Some(name)) => {
-            written.value.name = name.value;
-            written.text = name.text;
-            written.place = name.place;
-        }
-    }
-    Some(written)
+    let verify = verify.unwrap_or(defaults::TLS_VERIFY);
+    UpstreamTls { sni, ca: ca.map(|written| written.value), verify }
 }
 
-/// Names become metric labels; `.` and `:` are allowed because `host:port` is a name, too.
-fn endpoint_name(text: &str) -> Result<String, Invalid> {
-    let max = defaults::NAME_MAX_CHARS;
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
-    if (1..=max).contains(&text.len()) && text.bytes().all(allowed) {
-        return Ok(text.to_owned());
+const A_SERVER_NAME: &str = "a host name such as \"models.internal\" or an address";
+
+/// RFC 6066, 3, knows names only; an address is verified, but not sent.
+fn server_name(text: &str) -> Result<String, Invalid> {
+    let is_ipv6 = text.parse::<Ipv6Addr>().is_ok();
+    if text.is_empty() || is_ipv6 || is_host_name(text) {
+        return Ok(text.to_ascii_lowercase());
     }
-    Err(Invalid::new(format!("a name of letters, digits, - _ . and : (at most {max})")))
+    Err(Invalid::new(A_SERVER_NAME))
+}
+
+const A_CA_FILE: &str = "a path such as \"/etc/longwire/ca.pem\"";
+
+/// Whether the file is there is asked when it is read.
+fn ca_file(text: &str) -> Result<PathBuf, Invalid> {
+    if text.is_empty() || text.contains('\0') {
+        return Err(Invalid::new(A_CA_FILE));
+    }
+    Ok(PathBuf::from(text))
 }

@@ -51,6 +51,11 @@ impl<'a> Table<'a> {
         Self { reader, place, rest, known: Vec::new() }
     }
 
+    /// A table that is not in the file; everything read from it is the default.
+    pub(in crate::config) fn empty(reader: &'a Reader<'a>, place: Place) -> Self {
+        Self { reader, place, rest: Vec::new(), known: Vec::new() }
+    }
+
     pub(in crate::config) fn reader(&self) -> &'a Reader<'a> {
         self.reader
     }
@@ -61,6 +66,11 @@ impl<'a> Table<'a> {
 
     pub(in crate::config) fn is_empty(&self) -> bool {
         self.rest.is_empty()
+    }
+
+    /// Where the value of `key` is written, if it is there and was not taken yet.
+    pub(in crate::config) fn place_of(&self, key: &str) -> Option<&Place> {
+        self.rest.iter().find(|entry| entry.key == key).map(|entry| entry.value.place())
     }
 
     /// Reports that `key`, which this table must have, is not there.
@@ -79,12 +89,8 @@ impl<'a> Table<'a> {
     /// The table at `key`, an empty one if it is not there.
     pub(in crate::config) fn table(&mut self, key: &'static str) -> Self {
         let place = Place { path: joined(&self.place.path, key), ..self.place.clone() };
-        self.take(key).and_then(|value| value.table("a table")).unwrap_or_else(|| Self {
-            reader: self.reader,
-            place,
-            rest: Vec::new(),
-            known: Vec::new(),
-        })
+        let table = self.take(key).and_then(|value| value.table("a table"));
+        table.unwrap_or_else(|| Self::empty(self.reader, place))
     }
 
     /// The tables of a table of names, such as `[routes]`. `what` is one of them, for messages.
@@ -144,6 +150,23 @@ impl Table<'_> {
         self.take(key).and_then(|value| value.integer(min, max)).unwrap_or(default)
     }
 
+    /// A whole number of `limits`, which are both inclusive.
+    pub(in crate::config) fn count(
+        &mut self,
+        key: &'static str,
+        default: u32,
+        limits: (u32, u32),
+    ) -> u32 {
+        let (min, max) = limits;
+        let number = self.integer(key, default as usize, (min as usize, max as usize));
+        u32::try_from(number).unwrap_or(default)
+    }
+
+    /// A whole number up to `max`; zero, the default, is no limit.
+    pub(in crate::config) fn limit(&mut self, key: &'static str, max: usize) -> Option<usize> {
+        Some(self.integer(key, 0, (0, max))).filter(|limit| *limit != 0)
+    }
+
     /// A size of `limits` bytes, which are both inclusive.
     pub(in crate::config) fn size(
         &mut self,
@@ -182,19 +205,7 @@ impl Table<'_> {
         key: &'static str,
         choices: &[(&str, T)],
     ) -> Option<T> {
-        let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
-        let expected = quoted_words(&words);
-        let written = self.take(key)?.parse(&expected, |text| {
-            let found = choices.iter().find(|(word, _)| *word == text);
-            found.map(|(_, choice)| *choice).ok_or_else(|| {
-                let invalid = Invalid::new(expected.as_str());
-                match nearest(&text.to_ascii_lowercase(), words.iter().copied()) {
-                    Some(word) => invalid.suggest(word),
-                    None => invalid,
-                }
-            })
-        })?;
-        Some(written.value)
+        self.take(key)?.choice(choices)
     }
 
     /// The strings of an array. Wrong ones are left out, `None` is for no array at all.
@@ -213,15 +224,6 @@ impl Table<'_> {
 pub(in crate::config) fn is_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     (1..=NAME_MAX_CHARS).contains(&name.len()) && name.bytes().all(allowed)
-}
-
-/// `"a", "b" or "c"`.
-fn quoted_words(words: &[&str]) -> String {
-    let quoted: Vec<_> = words.iter().map(|word| format!("\"{word}\"")).collect();
-    match quoted.split_last() {
-        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
-        _ => quoted.concat(),
-    }
 }
 
 /// `path.key`, the key in quotes if TOML wants them.

@@ -7,7 +7,7 @@ use toml::de::DeValue;
 use super::{Place, Reader, Table};
 use crate::config::error::{quoted, shortened};
 use crate::config::interpolate::{BadReference, interpolate};
-use crate::config::suggest::did_you_mean;
+use crate::config::suggest::{did_you_mean, nearest};
 use crate::config::units::{self, Invalid};
 
 /// A value together with its place.
@@ -44,6 +44,16 @@ impl<'a> Value<'a> {
     pub(in crate::config) fn unexpected(&self, expected: &str) {
         let message = format!("expected {expected}, found {}", self.found(Shown::Yes));
         self.reader.problem(&self.place, message);
+    }
+
+    /// Reports that this does not fit to what stands elsewhere.
+    pub(in crate::config) fn misfit(&self, expected: &str) {
+        let message = format!("expected {expected}, found {}", self.found(Shown::Yes));
+        self.reader.misplaced(&self.place, message);
+    }
+
+    pub(in crate::config) fn reader(&self) -> &'a Reader<'a> {
+        self.reader
     }
 
     pub(in crate::config) fn is_table(&self) -> bool {
@@ -88,6 +98,23 @@ impl<'a> Value<'a> {
     ) -> Option<Written<T>> {
         self.reader.mask(self.place.span.clone());
         self.parse_shown(Shown::No, expected, parser)
+    }
+
+    /// One of a few words.
+    pub(in crate::config) fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Option<T> {
+        let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
+        let expected = quoted_words(&words);
+        let written = self.parse(&expected, |text| {
+            let found = choices.iter().find(|(word, _)| *word == text);
+            found.map(|(_, choice)| *choice).ok_or_else(|| {
+                let invalid = Invalid::new(expected.as_str());
+                match nearest(&text.to_ascii_lowercase(), words.iter().copied()) {
+                    Some(word) => invalid.suggest(word),
+                    None => invalid,
+                }
+            })
+        })?;
+        Some(written.value)
     }
 
     /// A duration from `min` to `max`.
@@ -255,5 +282,14 @@ impl<'a> Value<'a> {
             DeValue::Boolean(boolean) => boolean.to_string(),
             DeValue::Datetime(datetime) => datetime.to_string(),
         }
+    }
+}
+
+/// `"a", "b" or "c"`.
+fn quoted_words(words: &[&str]) -> String {
+    let quoted: Vec<_> = words.iter().map(|word| format!("\"{word}\"")).collect();
+    match quoted.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        _ => quoted.concat(),
     }
 }

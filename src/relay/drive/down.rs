@@ -5,7 +5,7 @@ use std::ops::ControlFlow::{self, Break, Continue};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use super::{Event, Link, Stage};
+use super::{Event, Link, Loss, Wire};
 use crate::clock;
 use crate::http1::head::parse_response;
 use crate::live::reason::CloseReason;
@@ -16,7 +16,7 @@ use crate::relay::scratch::Scratch;
 /// Largest response head. Servers that set many cookies reach 16 KiB.
 const RESPONSE_HEAD_MAX_BYTES: usize = 64 * 1024;
 
-impl Link<'_> {
+impl<U: Wire> Link<'_, U> {
     pub(super) fn read_upstream(
         &mut self,
         cx: &mut Context<'_>,
@@ -26,13 +26,17 @@ impl Link<'_> {
             let inbox = std::mem::take(&mut self.inbox);
             return self.upstream_bytes(cx, &inbox, &mut scratch.out);
         }
-        match poll_read(&mut self.upstream, cx, &mut scratch.read) {
+        let Some(upstream) = &mut self.upstream else { return Continue(false) };
+        match poll_read(upstream, cx, &mut scratch.read) {
             Poll::Pending => Continue(false),
             Poll::Ready(Ok(0)) => self.upstream_closed(cx, &mut scratch.out),
             Poll::Ready(Ok(count)) => {
                 self.upstream_bytes(cx, &scratch.read[..count], &mut scratch.out)
             }
-            Poll::Ready(Err(_)) => Break(Event::End(CloseReason::UpstreamReset.into())),
+            Poll::Ready(Err(error)) => {
+                self.lost.get_or_insert(Loss::Failed(error));
+                Break(Event::End(CloseReason::UpstreamReset.into()))
+            }
         }
     }
 
@@ -42,7 +46,7 @@ impl Link<'_> {
         bytes: &[u8],
         out: &mut Vec<u8>,
     ) -> ControlFlow<Event, bool> {
-        if let Stage::Head(head) = &mut self.stage {
+        if let Some(head) = &mut self.head {
             head.extend_from_slice(bytes);
             return match parse_response(head) {
                 Ok(Some((parsed, length))) if length <= RESPONSE_HEAD_MAX_BYTES => {
@@ -61,7 +65,7 @@ impl Link<'_> {
 
     /// Body bytes from the upstream, encoded into `out`.
     pub(super) fn decode(&mut self, bytes: &[u8], out: &mut Vec<u8>, now: Instant) {
-        let Stage::Body(body) = &mut self.stage else { return };
+        let Some(body) = &mut self.body else { return };
         let mut input = bytes;
         let (step, pushed) = body.push(&mut input, out);
         if step.bytes > 0 {
@@ -73,7 +77,9 @@ impl Link<'_> {
             self.ending = Some(CloseReason::ProtocolError.into());
         } else if body.is_done() {
             self.upstream_clean &= input.is_empty();
-            self.ending = Some(CloseReason::Completed.into());
+            let whole = body.verdict() == Eof::Clean;
+            let reason = if whole { CloseReason::Completed } else { CloseReason::Truncated };
+            self.ending = Some(reason.into());
         }
     }
 
@@ -83,11 +89,12 @@ impl Link<'_> {
         out: &mut Vec<u8>,
     ) -> ControlFlow<Event, bool> {
         self.upstream_clean = false;
-        let Stage::Body(body) = &mut self.stage else {
+        self.lost.get_or_insert(Loss::Closed);
+        let Some(body) = self.body.as_mut().filter(|_| self.head.is_none()) else {
             return Break(Event::End(CloseReason::UpstreamReset.into()));
         };
         match body.end() {
-            Eof::Truncated => Break(Event::End(CloseReason::Truncated.into())),
+            Eof::Truncated | Eof::Unmarked => Break(Event::End(CloseReason::Truncated.into())),
             Eof::Clean => {
                 body.finish(out);
                 self.ending = Some(CloseReason::UpstreamClosed.into());
@@ -102,7 +109,7 @@ impl Link<'_> {
         cx: &mut Context<'_>,
         out: &mut Vec<u8>,
     ) -> ControlFlow<Event, bool> {
-        let Stage::Body(body) = &mut self.stage else { return Continue(false) };
+        let Some(body) = &mut self.body else { return Continue(false) };
         let Some(bytes) = body.push_heartbeat(out) else { return Continue(false) };
         self.meter.heartbeat(bytes);
         self.send(cx, out, None)

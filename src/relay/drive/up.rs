@@ -1,18 +1,17 @@
 //! From the client to the upstream.
 
+use std::io;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::AsyncWrite;
-
-use super::{End, Event, Link};
+use super::{End, Event, Link, Loss, Wire};
 use crate::clock;
 use crate::live::reason::CloseReason;
 use crate::relay::client::READ_AHEAD_BYTES;
 use crate::relay::scratch::Scratch;
 
-impl Link<'_> {
+impl<U: Wire> Link<'_, U> {
     /// Reads the request's body, or what shows that the client has left.
     pub(super) fn read_client(
         &mut self,
@@ -22,9 +21,9 @@ impl Link<'_> {
         if self.client_eof {
             return Continue(false);
         }
-        let uploading = !self.upload.is_done() && !self.upload_broken;
+        let uploading = self.upstream.is_some() && !self.upload.is_done() && !self.upload_broken;
         let unread = if uploading {
-            !self.to_upstream.is_empty()
+            !self.to_upstream.is_empty() || self.holds_body()
         } else {
             self.client.inbox.len() >= READ_AHEAD_BYTES
         };
@@ -57,7 +56,7 @@ impl Link<'_> {
         out: &mut Vec<u8>,
     ) -> ControlFlow<Event, bool> {
         let mut input = bytes;
-        if !self.upload.is_done() && !self.upload_broken {
+        if self.upstream.is_some() && !self.upload.is_done() && !self.upload_broken {
             let before = self.upload.bytes();
             let pushed = self.upload.push(&mut input, out);
             if pushed.is_err() {
@@ -75,10 +74,26 @@ impl Link<'_> {
         Continue(true)
     }
 
+    /// Whether the body has to wait until the head is acknowledged.
+    fn holds_body(&mut self) -> bool {
+        let Some(hold) = &self.hold else { return false };
+        let heard = self.upstream.as_ref().is_none_or(U::is_acknowledged);
+        if heard || clock::now() >= hold.until {
+            self.hold = None;
+        }
+        self.hold.is_some()
+    }
+
     pub(super) fn write_upstream(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(upstream) = &mut self.upstream else { return false };
         let mut moved = false;
         while !self.to_upstream.is_empty() {
-            match Pin::new(&mut self.upstream).poll_write(cx, self.to_upstream.rest()) {
+            let rest = self.to_upstream.rest();
+            let piece = match self.first_push {
+                0 => rest,
+                length => &rest[..length.min(rest.len())],
+            };
+            match Pin::new(&mut *upstream).poll_write(cx, piece) {
                 Poll::Pending => {
                     if moved || !self.timers.upstream_is_stalled() {
                         self.timers.upstream_stalls(clock::now());
@@ -89,9 +104,12 @@ impl Link<'_> {
                 Poll::Ready(Ok(count)) if count > 0 => {
                     moved = true;
                     self.to_upstream.take(count);
+                    self.first_push = self.first_push.saturating_sub(count);
                 }
                 // It may have answered before it closed: what it said decides.
-                Poll::Ready(_) => {
+                Poll::Ready(result) => {
+                    let error = result.err().unwrap_or_else(|| io::ErrorKind::WriteZero.into());
+                    self.lost.get_or_insert(Loss::Failed(error));
                     self.upload_broken = true;
                     self.to_upstream.clear();
                 }

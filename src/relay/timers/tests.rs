@@ -4,7 +4,8 @@ use super::*;
 use crate::config::model::Target;
 use crate::config::{SystemEnv, parse};
 use crate::http1::framing::Framing;
-use crate::relay::download::Download;
+use crate::relay::download::{Download, Shape};
+use crate::sse::dialect::Dialects;
 
 fn rules(lines: &str) -> Proxy {
     let text = format!(
@@ -44,7 +45,9 @@ fn an_hour_of_heartbeats_never_lands_inside_an_event() {
     const EVENTS: &[u8] = b"id: 7\r\ndata: hello\r\n\r\n: theirs\n\ndata: b\n\nid: 8\n";
     let rules = rules("sse.heartbeat = \"15s\"\ntimeouts.idle = \"2h\"");
     let heartbeat = Some(": keep-alive");
-    let mut download = Download::new(Framing::UntilClose, Framing::UntilClose, true, heartbeat);
+    let dialects = Dialects { setting: None, hint: None };
+    let (from, to) = (Framing::UntilClose, Framing::UntilClose);
+    let mut download = Download::new(Shape { from, to, scan: Some(dialects), heartbeat });
     let began = start();
     let (mut timers, mut out) = (Timers::new(began), Vec::new());
     timers.request_sent(began);

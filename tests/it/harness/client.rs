@@ -62,6 +62,15 @@ impl Client {
         Self { stream, inbox: Vec::new() }
     }
 
+    /// A connection from an address of this machine, such as 127.0.0.7.
+    pub async fn connect_from(source: [u8; 4], address: SocketAddr) -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from((source, 0))).unwrap();
+        let stream = soon("a connection", socket.connect(address)).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, inbox: Vec::new() }
+    }
+
     /// A connection whose kernel takes little ahead of what is read.
     pub async fn connect_narrow(address: SocketAddr) -> Self {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();

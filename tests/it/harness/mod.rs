@@ -14,7 +14,7 @@ use nix::sys::socket::{
 };
 use tokio::net::TcpStream;
 
-pub use client::{Client, Response};
+pub use client::{Client, Response, find};
 pub use peer::Peer;
 pub use proxy::{Proxy, ProxyBuilder};
 pub use upstream::{Conversation, Upstream};
@@ -36,7 +36,17 @@ pub fn soon<F: Future>(what: &str, future: F) -> impl Future<Output = F::Output>
 
 /// Asks again and again until the answer is yes.
 #[track_caller]
-pub fn until<F, A>(what: &str, mut ask: F) -> impl Future<Output = ()>
+pub fn until<F, A>(what: &str, ask: F) -> impl Future<Output = ()>
+where
+    F: FnMut() -> A,
+    A: Future<Output = bool>,
+{
+    until_within(SOON, what, ask)
+}
+
+/// The same for what takes longer.
+#[track_caller]
+pub fn until_within<F, A>(limit: Duration, what: &str, mut ask: F) -> impl Future<Output = ()>
 where
     F: FnMut() -> A,
     A: Future<Output = bool>,
@@ -49,8 +59,8 @@ where
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        if tokio::time::timeout(SOON, asking).await.is_err() {
-            panic!("{place}: waited {SOON:?} in vain until {what}");
+        if tokio::time::timeout(limit, asking).await.is_err() {
+            panic!("{place}: waited {limit:?} in vain until {what}");
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 
 use super::{soon, until};
@@ -25,8 +25,8 @@ pub fn peers() -> PathBuf {
 pub struct Peer {
     pub address: SocketAddr,
     events: Arc<Mutex<Vec<Value>>>,
-    _child: Child,
-    _stdin: ChildStdin,
+    child: Child,
+    stdin: ChildStdin,
 }
 
 impl Peer {
@@ -51,7 +51,7 @@ impl Peer {
             }
         });
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        Self { address, events, _child: child, _stdin: stdin }
+        Self { address, events, child, stdin }
     }
 
     /// The events of that name so far.
@@ -65,6 +65,27 @@ impl Peer {
         until(&format!("{count} events {name:?}"), || async { self.events(name).len() >= count })
             .await;
         self.events(name)
+    }
+
+    /// Tells it something by a line on its standard input; it must answer that it was told.
+    pub async fn tell(&mut self, line: &str) {
+        let before = self.events("told").len();
+        soon("the peer to listen", self.stdin.write_all(format!("{line}\n").as_bytes()))
+            .await
+            .unwrap();
+        let told = self.saw("told", before + 1).await;
+        let last = told.last().unwrap();
+        assert_eq!((&last["line"], &last["error"]), (&line.into(), &Value::Null), "{last}");
+    }
+
+    /// Sends it a signal, such as `STOP`.
+    pub fn signal(&self, name: &str) {
+        signal(self.child.id().expect("it runs"), name);
+    }
+
+    /// Kills it with SIGKILL and waits until it is gone, its sockets with it.
+    pub async fn kill(&mut self) {
+        soon("the peer's end", self.child.kill()).await.unwrap();
     }
 
     /// Runs a client program to its end; gives the JSON of its last line.
@@ -93,4 +114,11 @@ impl Peer {
         program.args(&command[1..]).current_dir(peers()).stdin(Stdio::null()).kill_on_drop(true);
         program
     }
+}
+
+/// Sends a signal to a process.
+pub fn signal(pid: u32, name: &str) {
+    let mut kill = std::process::Command::new("kill");
+    kill.args([&format!("-{name}"), &pid.to_string()]);
+    assert!(kill.status().unwrap().success(), "kill -{name} {pid}");
 }

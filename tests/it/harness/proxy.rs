@@ -26,6 +26,7 @@ pub struct ProxyBuilder {
     upstream: String,
     route: String,
     rest: String,
+    within: Vec<String>,
 }
 
 impl Proxy {
@@ -37,12 +38,18 @@ impl Proxy {
     /// The same with several endpoints.
     pub fn to_all(endpoints: &[SocketAddr]) -> ProxyBuilder {
         let endpoints: Vec<_> = endpoints.iter().map(|e| format!("\"http://{e}\"")).collect();
+        Self::to_endpoints(&endpoints.join(", "))
+    }
+
+    /// The same with the elements of `endpoints` as they are written in the file.
+    pub fn to_endpoints(elements: &str) -> ProxyBuilder {
         ProxyBuilder {
             server: "workers = 2".into(),
             listener: String::new(),
-            upstream: format!("endpoints = [{}]", endpoints.join(", ")),
+            upstream: format!("endpoints = [{elements}]"),
             route: String::new(),
             rest: String::new(),
+            within: Vec::new(),
         }
     }
 
@@ -62,10 +69,7 @@ impl Proxy {
 
     /// Sends a signal.
     pub fn signal(&self, signal: &str) {
-        let kill = std::process::Command::new("kill")
-            .args([&format!("-{signal}"), &self.pid().to_string()])
-            .status();
-        assert!(kill.unwrap().success());
+        super::peer::signal(self.pid(), signal);
     }
 
     /// The exit code, once it has ended by itself.
@@ -165,6 +169,13 @@ impl ProxyBuilder {
         self
     }
 
+    /// A program that is told to run it, with the command line behind its own arguments, and
+    /// becomes it.
+    pub fn within(mut self, program: &[&str]) -> Self {
+        self.within = program.iter().map(ToString::to_string).collect();
+        self
+    }
+
     /// More tables.
     pub fn tables(mut self, text: &str) -> Self {
         self.rest = text.into();
@@ -173,7 +184,7 @@ impl ProxyBuilder {
 
     /// Starts it and waits until it listens.
     pub async fn start(self) -> Proxy {
-        let Self { server, listener, upstream, route, rest } = self;
+        let Self { server, listener, upstream, route, rest, within } = self;
         let text = format!(
             "[server]\n{server}\n[listeners.web]\nbind = [\"127.0.0.1:0\"]\n{listener}\n\
              [upstreams.up]\n{upstream}\n[routes.all]\nupstream = \"up\"\n{route}\n\
@@ -181,7 +192,10 @@ impl ProxyBuilder {
         );
         let config = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
         std::fs::write(config.path(), &text).unwrap();
-        let mut child = Peer::program(&[env!("CARGO_BIN_EXE_longwire"), "run", "-c"])
+        let command = within.iter().map(String::as_str);
+        let command: Vec<_> =
+            command.chain([env!("CARGO_BIN_EXE_longwire"), "run", "-c"]).collect();
+        let mut child = Peer::program(&command)
             .arg(config.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -40,7 +40,16 @@ impl Upstream {
         S: Fn(Conversation) -> F + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::serve_at("127.0.0.1:0".parse().unwrap(), script).await
+    }
+
+    /// The same at an address.
+    pub async fn serve_at<S, F>(address: SocketAddr, script: S) -> Self
+    where
+        S: Fn(Conversation) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let connections = Arc::new(AtomicUsize::new(0));
         let open = Arc::new(AtomicUsize::new(0));
@@ -236,6 +245,15 @@ impl Conversation {
     /// Holds the connection open, saying nothing.
     pub async fn hold(&mut self) {
         while self.more().await {}
+    }
+
+    /// The head of the next request, without taking a byte of what is behind it from the kernel.
+    pub async fn head_alone(&mut self) -> String {
+        while !self.inbox.ends_with(b"\r\n\r\n") {
+            let byte = soon("a request head", self.stream.read_u8()).await.unwrap();
+            self.inbox.push(byte);
+        }
+        String::from_utf8(std::mem::take(&mut self.inbox)).unwrap()
     }
 
     /// Ends it with a reset.

@@ -1,0 +1,445 @@
+//! The tries of one request: a place, a connection, the request, an answer; and again if that is
+//! safe, until a response has begun.
+
+use std::io;
+use std::sync::Arc;
+
+use super::admit::Admitted;
+use super::answer::Answer;
+use super::early;
+use super::forward::{Forward, Reached, SWITCHING};
+use super::reply::Denial;
+use super::switch;
+use crate::http1::framing::Framing;
+use crate::http1::head::{RequestHead, ResponseHead};
+use crate::live::kind::Kind;
+use crate::live::reason::CloseReason;
+use crate::relay::drive::{Caution, End, Event, Link, Loss};
+use crate::sse::dialect::{Dialects, Failure as Told};
+use crate::telemetry::metrics::ConnectResult;
+use crate::upstream::NoSeat;
+use crate::upstream::connect::{Connected, Limits, Want};
+use crate::upstream::connection::Connection;
+use crate::upstream::delivery::{self, FIRST_PUSH};
+use crate::upstream::replay::{self, Failure};
+use crate::upstream::roster::{Ask, Verdict};
+
+/// A body of more than this is held until the head is acknowledged: shorter ones are read in one go
+/// with the head by every server there is.
+const HELD_BODY_BYTES: u64 = 4096;
+
+/// What became of a request.
+pub(super) enum Answered {
+    /// It is over; the denial says more than the end, if there is one.
+    Ended(End, Option<Denial>),
+    /// The upstream switches to the protocol that was asked for.
+    Switches(Box<ResponseHead>),
+}
+
+/// One request on its way to an answer.
+pub(super) struct Tries<'f> {
+    forward: &'f Forward<'f>,
+    /// What was asked, until a response has begun: a stream can last for hours.
+    asked: Option<(RequestHead, Admitted)>,
+    ask: Ask,
+    principal: u64,
+    want: Want,
+    /// Its connection had been idle for long enough to be closed under the request, so the request
+    /// was written with caution.
+    cautious: bool,
+    /// The status and the framing that the client got, once its head was sent.
+    pub(super) sent: Option<(u16, Answer)>,
+    pub(super) reached: Reached,
+    /// What the last try came to, for when there is no other.
+    last: Option<Denial>,
+}
+
+/// What is left to do after an event.
+enum Next {
+    /// Wait for more.
+    Wait,
+    /// Try again.
+    Again,
+    /// Nothing.
+    Done(Answered),
+}
+
+type Relay<'l> = Link<'l, Connection>;
+
+impl<'f> Tries<'f> {
+    pub(super) fn new(
+        forward: &'f Forward<'f>,
+        head: RequestHead,
+        admitted: Admitted,
+        ask: Ask,
+        principal: u64,
+    ) -> Self {
+        Self {
+            forward,
+            asked: Some((head, admitted)),
+            ask,
+            principal,
+            want: Want::Any,
+            cautious: false,
+            sent: None,
+            reached: Reached::default(),
+            last: None,
+        }
+    }
+
+    /// Runs until it is over.
+    pub(super) async fn run(&mut self, link: &mut Relay<'_>) -> Answered {
+        loop {
+            // Boxed, because connecting takes much state that a stream need not keep for its life.
+            let (end, denial) = match Box::pin(self.reach(link)).await {
+                Err(failed) => failed,
+                Ok(connected) => {
+                    self.attach(link, connected);
+                    match self.wait(link).await {
+                        Next::Again | Next::Wait => continue,
+                        Next::Done(Answered::Ended(end, denial)) => (end, denial),
+                        Next::Done(switches) => return switches,
+                    }
+                }
+            };
+            return self.end(link, end, denial).await;
+        }
+    }
+
+    // === A place and a connection ===
+
+    /// A connection to the endpoint that is next, while the client is watched.
+    async fn reach(&mut self, link: &mut Relay<'_>) -> Result<Connected, (End, Option<Denial>)> {
+        loop {
+            if self.reached.seat.is_none()
+                && let Err(no_seat) = self.seat(link).await?
+            {
+                let denial = match (no_seat, self.last.take()) {
+                    (NoSeat::AllTried, Some(last)) => last,
+                    (no_seat, _) => Denial::no_seat(no_seat),
+                };
+                return Err((CloseReason::UpstreamReset.into(), Some(denial)));
+            }
+            let failure = match self.connect(link).await? {
+                Ok(connected) => return Ok(connected),
+                Err(failure) => failure,
+            };
+            let denial = Denial::unreachable(failure);
+            if !self.again(link, Failure::Connect) {
+                return Err((CloseReason::UpstreamReset.into(), Some(denial)));
+            }
+            self.last = Some(denial);
+        }
+    }
+
+    async fn seat(
+        &mut self,
+        link: &mut Relay<'_>,
+    ) -> Result<Result<(), NoSeat>, (End, Option<Denial>)> {
+        let (upstream, ask) = (self.forward.upstream, self.ask.clone());
+        let (principal, queue) = (self.principal, &self.forward.rules.queue);
+        let seating = async move { upstream.seat(&ask, principal, queue).await };
+        Ok(match self.while_watching(link, seating).await? {
+            Ok(seat) => {
+                self.reached.seat = Some(seat);
+                Ok(())
+            }
+            Err(no_seat) => Err(no_seat),
+        })
+    }
+
+    async fn connect(
+        &mut self,
+        link: &mut Relay<'_>,
+    ) -> Result<Result<Connected, ConnectResult>, (End, Option<Denial>)> {
+        let seat = self.reached.seat.as_ref().expect("a place comes before a connection");
+        let (upstream, endpoint) = (self.forward.upstream, Arc::clone(seat.endpoint()));
+        let connector = &self.forward.context.shared.snapshot.connector;
+        let (want, limits) = (self.want, Limits::from(&self.forward.rules.timeouts));
+        self.reached.tries += 1;
+        let connecting =
+            async move { connector.connect(&endpoint, upstream.pool(), want, limits).await };
+        let connected = self.while_watching(link, connecting).await?;
+        if let Err(result) = &connected {
+            self.report(Verdict::Unreachable);
+            let (upstream, result) = (self.forward.upstream.name(), result.label());
+            let endpoint = self.endpoint_name();
+            tracing::warn!(upstream, endpoint, result, "cannot connect");
+        }
+        Ok(connected)
+    }
+
+    /// Does `work` while the client is watched, and gets its heartbeats if its response has begun.
+    async fn while_watching<T>(
+        &mut self,
+        link: &mut Relay<'_>,
+        work: impl Future<Output = T>,
+    ) -> Result<T, (End, Option<Denial>)> {
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return Ok(done),
+                event = link.next() => match event {
+                    Event::End(end) => return Err((end, None)),
+                    Event::Commit => self.commit(link),
+                    // Without an upstream there is none.
+                    Event::Head(_) => {}
+                },
+            }
+        }
+    }
+
+    fn attach(&mut self, link: &mut Relay<'_>, connected: Connected) {
+        let Connected { connection, reused } = connected;
+        let metrics = connection.endpoint().metrics();
+        self.reached.connection = Some(if reused { "reused" } else { "new" });
+        if reused {
+            metrics.on_reused.inc()
+        } else {
+            metrics.on_new.inc()
+        }
+        let (head, admitted) = self.asked.as_ref().expect("no response has begun");
+        let encoded = self.forward.encode_request(head, admitted, connection.endpoint());
+        // What is idempotent is simply sent again.
+        let idempotent = replay::is_idempotent(&self.forward.request.method);
+        self.cautious = reused && !idempotent && connection.may_be_stale();
+        let caution = self.cautious.then(|| Caution {
+            first_push: encoded.len() - FIRST_PUSH,
+            hold_body: match admitted.framing {
+                Framing::Length(length) => length > HELD_BODY_BYTES,
+                Framing::Chunked => true,
+                Framing::None | Framing::UntilClose => false,
+            },
+        });
+        link.attach(connection, &encoded, caution);
+    }
+
+    // === An answer ===
+
+    /// Waits for the answer and passes it on, to its end.
+    async fn wait(&mut self, link: &mut Relay<'_>) -> Next {
+        loop {
+            let next = match link.next().await {
+                Event::Commit => {
+                    self.commit(link);
+                    Next::Wait
+                }
+                Event::End(end) if self.asked.is_none() => Next::ended(end, None),
+                Event::End(end) => self.failed(link, end).await,
+                Event::Head(head) => self.answered(link, head),
+            };
+            if !matches!(next, Next::Wait) {
+                return next;
+            }
+        }
+    }
+
+    /// There is no answer.
+    async fn failed(&mut self, link: &mut Relay<'_>, end: End) -> Next {
+        let failure = match end.reason {
+            CloseReason::UpstreamReset => self.lost(link).await,
+            CloseReason::FirstByteTimeout => {
+                self.report(Verdict::Bad);
+                Failure::FirstByteTimeout
+            }
+            CloseReason::ProtocolError if !end.client_to_blame => {
+                self.report(Verdict::Bad);
+                return Next::ended(end, None);
+            }
+            _ => return Next::ended(end, None),
+        };
+        if !self.again(link, failure) {
+            return Next::ended(end, None);
+        }
+        self.last = Some(Denial::from_end(end));
+        self.drop_upstream(link);
+        Next::Again
+    }
+
+    /// The connection was lost: was it the connection's fault or the endpoint's, and did the
+    /// request get through?
+    async fn lost(&mut self, link: &mut Relay<'_>) -> Failure {
+        // What broke off in an answer was no stale connection.
+        let has_begun = link.answer_has_begun();
+        let reused = self.reached.connection == Some("reused") && !has_begun;
+        let (connection, loss) = link.detach();
+        let (Some(connection), Some(loss)) = (connection, loss) else {
+            return Failure::Lost { reused };
+        };
+        let loss = match loss {
+            Loss::Closed => Some(delivery::Loss::Closed),
+            // tcp(7) and the kernel's tcp_reset: a reset after a FIN is a broken pipe.
+            Loss::Failed(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                Some(delivery::Loss::Closed)
+            }
+            Loss::Failed(_) => self.cautious.then_some(delivery::Loss::Reset),
+        };
+        let undelivered = !has_begun && connection.was_undelivered(loss).await;
+        if reused && undelivered {
+            connection.was_stale();
+        } else {
+            self.report(Verdict::Bad);
+        }
+        self.forward.put_away(connection, false);
+        if undelivered { Failure::NotDelivered { reused } } else { Failure::Lost { reused } }
+    }
+
+    fn answered(&mut self, link: &mut Relay<'_>, head: Box<ResponseHead>) -> Next {
+        let status = head.status;
+        let agrees = |wanted| status == SWITCHING && switch::agrees(&head, wanted);
+        if self.forward.wanted.as_ref().is_some_and(agrees) {
+            self.report(Verdict::Good);
+            self.asked = None;
+            return Next::Done(Answered::Switches(head));
+        }
+        if (100..200).contains(&status) && status != SWITCHING {
+            // Nothing can be put before a response that has begun.
+            let passes = self.sent.is_none();
+            let interim = passes.then(|| self.forward.encode_interim(*head));
+            link.interim(&interim.unwrap_or_default());
+            return Next::Wait;
+        }
+        let bad = matches!(status, 502..=504);
+        self.report(if bad { Verdict::Bad } else { Verdict::Good });
+        if self.again(link, Failure::Status(status)) {
+            self.drop_upstream(link);
+            return Next::Again;
+        }
+        let asker = self.forward.asker(link.upload().is_done());
+        match Answer::new(&head, asker) {
+            Err(reason) => Next::ended(reason.into(), None),
+            Ok(answer) => match self.sent {
+                Some((_, early)) => self.join(link, *head, answer, early),
+                None => self.begin(link, *head, answer),
+            },
+        }
+    }
+
+    fn begin(&mut self, link: &mut Relay<'_>, head: ResponseHead, answer: Answer) -> Next {
+        let status = head.status;
+        let body = answer.body(&self.forward.rules.sse, self.dialects());
+        self.asked = None;
+        self.sent = Some((status, answer));
+        link.meter().open(answer.kind);
+        self.forward.opened(&self.reached, answer.kind, status);
+        link.begin(&self.forward.encode_response(head, answer), body);
+        Next::Wait
+    }
+
+    // === An answer that begins early ===
+
+    /// Begins the response, if the client has asked for a stream.
+    fn commit(&mut self, link: &mut Relay<'_>) {
+        let Some((head, _)) = &self.asked else { return };
+        let upload = link.upload();
+        let body = upload.kept().filter(|_| upload.is_done());
+        let asker = self.forward.asker(upload.is_done());
+        let possible = self.sent.is_none() && self.forward.wanted.is_none() && !asker.to_head;
+        if !possible || !early::asks_for_stream(head, body) {
+            return;
+        }
+        let answer = early::answer(asker);
+        let body = answer.body(&self.forward.rules.sse, self.dialects());
+        self.sent = Some((200, answer));
+        link.meter().open(Kind::Sse);
+        self.forward.opened(&self.reached, Kind::Sse, 200);
+        link.begin_early(&self.forward.encode_response(early::head(), answer), body);
+    }
+
+    /// The upstream has answered after the response had begun.
+    fn join(
+        &mut self,
+        link: &mut Relay<'_>,
+        head: ResponseHead,
+        answer: Answer,
+        early: Answer,
+    ) -> Next {
+        if let Err(denial) = early::check(&head, answer) {
+            self.drop_upstream(link);
+            return Next::ended(CloseReason::LateFailure.into(), Some(denial));
+        }
+        let Answer { from, upstream_keep_alive, .. } = answer;
+        self.asked = None;
+        self.sent = Some((200, Answer { from, upstream_keep_alive, ..early }));
+        link.join(from);
+        Next::Wait
+    }
+
+    // === The end ===
+
+    /// Tells the client of a failure in the middle of its stream, as far as it can be told.
+    async fn end(&self, link: &mut Relay<'_>, end: End, denial: Option<Denial>) -> Answered {
+        let is_told = self.sent.is_some() && self.forward.rules.sse.error_event;
+        if !is_told || !end.is_upstreams_fault() {
+            return Answered::Ended(end, denial);
+        }
+        let has_begun = self.asked.is_none();
+        let denial = denial.unwrap_or_else(|| match has_begun {
+            true => Denial::broken_off(end),
+            false => Denial::from_end(end),
+        });
+        let told = Told { status: denial.status, kind: denial.kind, message: &denial.message };
+        if !link.fail(&told, end) {
+            return Answered::Ended(end, None);
+        }
+        loop {
+            if let Event::End(end) = link.next().await {
+                return Answered::Ended(end, None);
+            }
+        }
+    }
+
+    /// Whether to try again; if so, what comes next is prepared.
+    fn again(&mut self, link: &Relay<'_>, failure: Failure) -> bool {
+        let (rules, upstream) = (&self.forward.rules.retry, self.forward.upstream);
+        let request = replay::Request {
+            method: &self.forward.request.method,
+            is_kept: link.upload().kept().is_some(),
+            tries: self.reached.tries,
+        };
+        let Some(again) = replay::decide(rules, failure, request) else { return false };
+        let Some(seat) = &self.reached.seat else { return false };
+        let id = seat.endpoint().id();
+        if !again.same_endpoint && !upstream.has_another(&self.ask, id) {
+            return false;
+        }
+        if again.is_paid && !upstream.spend(rules.budget_percent) {
+            return false;
+        }
+        upstream.count_retry(again.cause);
+        self.want = if again.same_endpoint { Want::Fresh } else { Want::Any };
+        if !again.same_endpoint {
+            self.ask.tried.push(id);
+            self.reached.seat = None;
+        }
+        true
+    }
+
+    fn drop_upstream(&self, link: &mut Relay<'_>) {
+        if let (Some(connection), _) = link.detach() {
+            self.forward.put_away(connection, false);
+        }
+    }
+
+    fn report(&mut self, verdict: Verdict) {
+        if let Some(seat) = &mut self.reached.seat {
+            seat.report(verdict);
+        }
+    }
+
+    fn endpoint_name(&self) -> &str {
+        self.reached.seat.as_ref().map_or("", |seat| seat.endpoint().name())
+    }
+
+    /// What the stream may speak.
+    fn dialects(&self) -> Dialects {
+        super::answer::dialects(self.forward.rules.dialect, &self.forward.request.path)
+    }
+}
+
+impl Next {
+    fn ended(end: End, denial: Option<Denial>) -> Self {
+        Self::Done(Answered::Ended(end, denial))
+    }
+}

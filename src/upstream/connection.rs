@@ -1,0 +1,241 @@
+//! A connection to an endpoint: counted, whatever becomes of it, and able to tell what the other
+//! end has received.
+//!
+//! pingora's pool drops a connection when its peer closes it, when it was idle too long, and so on,
+//! and tells nobody. The connection itself is dropped in every case: so it does the counting.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use pingora::protocols::l4::ext::get_tcp_info;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::delivery::{Acknowledged, Delivery, Loss, judge};
+use super::endpoint::{Count, Endpoint};
+use super::transport::Transport;
+use crate::clock;
+use crate::telemetry::metrics::PoolClose;
+
+/// `tcpi_state` of a connection that nobody has closed (linux/tcp_states.h).
+const TCP_ESTABLISHED: u8 = 1;
+
+/// No server closes connections that were idle for less.
+const STALE_AFTER: Duration = Duration::from_millis(400);
+
+/// How long to wait for the kernel to know whether a closed upstream received what was sent: a
+/// round trip to the other side of the world.
+const PROOF_WAIT: Duration = Duration::from_millis(300);
+
+/// A connection to an endpoint.
+pub struct Connection {
+    transport: Transport,
+    count: Count,
+    /// Tells it from the endpoint's other connections.
+    number: i32,
+    /// When it is too old to be used again.
+    retires: Option<Instant>,
+    idle: Option<Idle>,
+    /// How long it was idle before the exchange.
+    idled: Duration,
+    /// What the kernel said when the exchange began; none if it cannot say.
+    before: Option<Acknowledged>,
+    /// Bytes of the exchange that the kernel took.
+    accepted: u64,
+}
+
+/// A connection's time in the pool.
+struct Idle {
+    since: Instant,
+    limit: Option<Duration>,
+    /// Why it cannot be used any more.
+    ended: Option<PoolClose>,
+}
+
+impl Connection {
+    /// Counts a new one as active; it may serve until `retires`.
+    pub(super) fn new(
+        transport: Transport,
+        endpoint: Arc<Endpoint>,
+        retires: Option<Instant>,
+    ) -> Self {
+        let mut connection = Self {
+            transport,
+            number: endpoint.next_number() as i32,
+            count: Count::active(endpoint),
+            retires,
+            idle: None,
+            idled: Duration::ZERO,
+            before: None,
+            accepted: 0,
+        };
+        connection.begin();
+        connection
+    }
+
+    /// The endpoint.
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        self.count.endpoint()
+    }
+
+    /// Tells it from the endpoint's other connections.
+    pub(super) fn number(&self) -> i32 {
+        self.number
+    }
+
+    /// Whether the other end has neither closed it nor said anything.
+    pub(super) fn is_usable(&mut self) -> bool {
+        // Asked of the kernel: the runtime may not have heard of a FIN yet that is already here.
+        let is_open = self.acknowledged().is_none_or(|now| now.state == TCP_ESTABLISHED);
+        let mut byte = [0; 1];
+        let mut cx = Context::from_waker(Waker::noop());
+        let read = Pin::new(&mut self.transport).poll_read(&mut cx, &mut ReadBuf::new(&mut byte));
+        is_open && matches!(read, Poll::Pending)
+    }
+
+    /// Into the pool, for at most `limit`.
+    pub(super) fn rest(&mut self, limit: Option<Duration>) {
+        self.count.set_idle(true);
+        self.idle = Some(Idle { since: clock::now(), limit, ended: None });
+    }
+
+    /// Out of the pool, if it is still good: nobody has closed it, it is not too old, and it was
+    /// not idle for longer than `limit`, which may have been learned since.
+    pub(super) fn wake(&mut self, limit: Option<Duration>) -> bool {
+        let now = clock::now();
+        let usable = self.is_usable();
+        let Some(Idle { since, ended, .. }) = &mut self.idle else { return false };
+        let idle_for = now.saturating_duration_since(*since);
+        if ended.is_none() && self.retires.is_some_and(|at| at <= now) {
+            *ended = Some(PoolClose::MaxLifetime);
+        } else if ended.is_none() && !usable {
+            *ended = Some(PoolClose::PeerClosed);
+        } else if ended.is_none() && limit.is_some_and(|limit| idle_for >= limit) {
+            *ended = Some(PoolClose::IdleTimeout);
+        }
+        if ended.is_some() {
+            return false;
+        }
+        self.idle = None;
+        self.idled = idle_for;
+        self.count.set_idle(false);
+        self.begin();
+        true
+    }
+
+    /// Whether it was idle for so long that the upstream may be closing it just now.
+    pub fn may_be_stale(&self) -> bool {
+        self.idled >= STALE_AFTER
+    }
+
+    /// The upstream had closed it by the time it was used: one more idle close to learn from.
+    pub fn was_stale(&self) {
+        self.endpoint().learn(self.idled);
+    }
+
+    /// How long it may still be kept, if not for ever.
+    pub(super) fn life_left(&self) -> Option<Duration> {
+        Some(self.retires?.saturating_duration_since(clock::now()))
+    }
+
+    /// Whether the upstream provably received nothing of the exchange that has just failed here;
+    /// `loss` says how, if that can prove anything.
+    pub async fn was_undelivered(&self, loss: Option<Loss>) -> bool {
+        if self.accepted == 0 {
+            return true;
+        }
+        let (Some(before), Some(loss)) = (self.before, loss) else { return false };
+        let deadline = clock::now() + PROOF_WAIT;
+        loop {
+            let Some(now) = self.acknowledged() else { return false };
+            match judge(before, now, loss) {
+                Delivery::None => return true,
+                Delivery::Possible => return false,
+                Delivery::Open if clock::now() >= deadline => return false,
+                Delivery::Open => tokio::time::sleep(Duration::from_millis(1)).await,
+            }
+        }
+    }
+
+    /// Whether everything that was written has been acknowledged, as far as the kernel says.
+    pub fn is_acknowledged(&self) -> bool {
+        self.acknowledged().is_none_or(|now| now.outstanding == 0)
+    }
+
+    fn begin(&mut self) {
+        self.before = self.acknowledged();
+        self.accepted = 0;
+    }
+
+    fn acknowledged(&self) -> Option<Acknowledged> {
+        let info = get_tcp_info(self.transport.tcp()?).ok()?;
+        Some(Acknowledged {
+            bytes: info.tcpi_bytes_acked,
+            outstanding: info.tcpi_unacked + u32::from(info.tcpi_notsent_bytes > 0),
+            state: info.tcpi_state,
+        })
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let Some(Idle { since, limit, ended }) = &self.idle else { return };
+        let now = clock::now();
+        let idle_for = now.saturating_duration_since(*since);
+        if *ended == Some(PoolClose::PeerClosed) {
+            self.endpoint().learn(idle_for);
+        }
+        let reason = ended.unwrap_or_else(|| {
+            if self.retires.is_some_and(|at| at <= now) {
+                PoolClose::MaxLifetime
+            } else if limit.is_some_and(|limit| idle_for >= limit) {
+                PoolClose::IdleTimeout
+            } else {
+                // The pool is larger than all limits together, so it pushes none out.
+                PoolClose::Full
+            }
+        });
+        self.endpoint().metrics().pool_closed(reason).inc();
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.transport).poll_read(cx, buffer);
+        // The pool reads an idle connection to learn of its end.
+        if let (Some(Idle { ended, .. }), Poll::Ready(_)) = (&mut self.idle, &polled) {
+            let stray = buffer.filled().len() > before;
+            *ended = Some(if stray { PoolClose::Unclean } else { PoolClose::PeerClosed });
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.transport).poll_write(cx, data);
+        if let Poll::Ready(Ok(count)) = &polled {
+            self.accepted += *count as u64;
+        }
+        polled
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.transport).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.transport).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,106 @@
+//! Looks up the names of endpoints, again and again: each address of a name is an endpoint. When a
+//! name cannot be resolved, its last good answer stays.
+
+use std::collections::HashSet;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::endpoint::{Endpoint, Place, Source};
+use super::{Upstream, known_place};
+use crate::config::model::Address;
+use crate::telemetry::metrics::ConnectResult;
+
+/// A name that has never been resolved is looked up again after this, or sooner.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Runs until the upstream is gone.
+pub(super) async fn run(upstream: Weak<Upstream>) {
+    let mut names = JoinSet::new();
+    {
+        let Some(upstream) = upstream.upgrade() else { return };
+        let unknown = |source: &&Arc<Source>| known_place(&source.config().address).is_none();
+        let unknown: Vec<_> = upstream.sources.iter().filter(unknown).map(Arc::clone).collect();
+        let mut first = JoinSet::new();
+        for source in &unknown {
+            let (upstream, source) = (Arc::clone(&upstream), Arc::clone(source));
+            first.spawn(async move { upstream.look_up(&source).await });
+        }
+        first.join_all().await;
+        upstream.looked_up.send_replace(true);
+        for source in unknown {
+            names.spawn(keep_looking(Arc::downgrade(&upstream), source));
+        }
+    }
+    while names.join_next().await.is_some() {}
+}
+
+async fn keep_looking(upstream: Weak<Upstream>, source: Arc<Source>) {
+    let mut pause = source.config().resolve;
+    loop {
+        tokio::time::sleep(pause).await;
+        let Some(upstream) = upstream.upgrade() else { return };
+        let resolved = upstream.look_up(&source).await;
+        pause = source.config().resolve;
+        if !resolved && !upstream.roster().has(&source.config().name) {
+            pause = pause.min(RETRY);
+        }
+    }
+}
+
+impl Upstream {
+    /// Looks a name up, and takes its addresses in; says whether there are any.
+    async fn look_up(self: &Arc<Self>, source: &Arc<Source>) -> bool {
+        let Address::Tcp { host, port } = &source.config().address else { return false };
+        match look_up(host, *port).await {
+            Ok(addresses) => {
+                source.resolution_changes(true);
+                self.take_in(source, &addresses);
+                true
+            }
+            Err(error) => {
+                source.metrics().connects(ConnectResult::Dns).inc();
+                if source.resolution_changes(false) {
+                    let (upstream, endpoint) = (self.name(), &source.config().name);
+                    tracing::warn!(upstream, endpoint, %error, "name is not resolved");
+                }
+                false
+            }
+        }
+    }
+
+    /// The addresses of `source` are now these.
+    fn take_in(self: &Arc<Self>, source: &Arc<Source>, addresses: &HashSet<SocketAddr>) {
+        let is_there = |endpoint: &Endpoint, address: &SocketAddr| {
+            Arc::ptr_eq(endpoint.source(), source) && *endpoint.place() == Place::Tcp(*address)
+        };
+        let mut roster = self.roster();
+        let new: Vec<_> = addresses
+            .iter()
+            .filter(|address| !roster.revive(|endpoint| is_there(endpoint, address)))
+            .map(|address| Arc::new(Endpoint::new(Arc::clone(source), Place::Tcp(*address))))
+            .collect();
+        for endpoint in &new {
+            let (name, place) = (endpoint.name(), format!("{:?}", endpoint.place()));
+            tracing::debug!(upstream = self.name(), endpoint = name, place, "endpoint resolved");
+        }
+        roster.change(new, |endpoint| {
+            !Arc::ptr_eq(endpoint.source(), source)
+                || addresses.iter().any(|address| is_there(endpoint, address))
+        });
+        self.serve_queue(&mut roster);
+        drop(roster);
+        self.show();
+    }
+}
+
+async fn look_up(host: &str, port: u16) -> io::Result<HashSet<SocketAddr>> {
+    let found: HashSet<_> = tokio::net::lookup_host((host, port)).await?.collect();
+    if found.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+    }
+    Ok(found)
+}

@@ -1,0 +1,78 @@
+//! What an upstream needs done in the background: looking up names, health checks, connections that
+//! are opened ahead of need, and gauges that time changes.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::task::AbortHandle;
+
+use super::connect::{Connector, Limits};
+use super::endpoint::Endpoint;
+use super::{Upstream, checker, resolver};
+
+/// Between two looks.
+const TICK: Duration = Duration::from_millis(500);
+
+/// Tasks that end when this is dropped.
+#[must_use]
+pub struct Upkeep(Vec<AbortHandle>);
+
+impl Upkeep {
+    /// Begins; must be called inside a runtime. `limits` are for connections ahead of need.
+    pub fn start(upstream: &Arc<Upstream>, connector: &Arc<Connector>, limits: Limits) -> Self {
+        let weak = || Arc::downgrade(upstream);
+        let mut tasks = vec![
+            tokio::spawn(resolver::run(weak())).abort_handle(),
+            tokio::spawn(look_after(weak(), Arc::clone(connector), limits)).abort_handle(),
+        ];
+        if upstream.config().health.active.is_some() {
+            tasks.push(tokio::spawn(checker::run(weak())).abort_handle());
+        }
+        Self(tasks)
+    }
+}
+
+impl Drop for Upkeep {
+    fn drop(&mut self) {
+        self.0.iter().for_each(AbortHandle::abort);
+    }
+}
+
+async fn look_after(upstream: Weak<Upstream>, connector: Arc<Connector>, limits: Limits) {
+    loop {
+        {
+            let Some(upstream) = upstream.upgrade() else { return };
+            // An ejection ends by itself: nobody else would say so.
+            upstream.serve_queue(&mut upstream.roster());
+            upstream.show();
+            let retired = upstream.roster().retired_endpoints();
+            for endpoint in retired {
+                connector.forget(&endpoint).await;
+            }
+            for endpoint in upstream.fit_endpoints() {
+                warm(&upstream, &endpoint, &connector, limits).await;
+            }
+        }
+        tokio::time::sleep(TICK).await;
+    }
+}
+
+/// Opens what is missing of `pool.warm`.
+async fn warm(
+    upstream: &Upstream,
+    endpoint: &Arc<Endpoint>,
+    connector: &Connector,
+    limits: Limits,
+) {
+    let pool = upstream.pool();
+    let may_open = || {
+        let room = pool.max_connections.is_none_or(|most| endpoint.connections() < most);
+        room && endpoint.idle() < pool.warm
+    };
+    while may_open() {
+        // A failure is counted; whether the endpoint is fit is for requests and checks to say.
+        if connector.warm(endpoint, pool, limits).await.is_err() {
+            return;
+        }
+    }
+}
