@@ -6,6 +6,7 @@ use std::path::Path;
 use super::{Failure, RunArgs, print};
 use crate::config::model::{Admin, Config};
 use crate::config::{self, LoadError};
+use crate::server::run::RunError;
 use crate::server::{descriptors, run};
 use crate::telemetry::log;
 
@@ -30,7 +31,15 @@ pub(super) fn serve(config: Config) -> Result<(), Failure> {
     let runtime = runtime(&config)?;
     let served = runtime.block_on(async { run::bind(config)?.serve().await });
     runtime.shutdown_background();
-    Ok(served?)
+    served.map_err(failure)
+}
+
+/// A configuration that cannot be used is as wrong as one that cannot be read.
+fn failure(error: RunError) -> Failure {
+    match error {
+        RunError::Snapshot(error) => Failure::Config(format!("longwire: {error}\n")),
+        error => error.into(),
+    }
 }
 
 /// The threads that do the work.
@@ -44,13 +53,15 @@ pub(super) fn runtime(config: &Config) -> std::io::Result<tokio::runtime::Runtim
 
 pub(super) fn check(path: &Path) -> Result<(), Failure> {
     let config = load(path)?;
-    print(&format!(
+    let summary = format!(
         "{}: ok: {}, {}, {}\n",
         path.display(),
         count(config.listeners.len(), "listener"),
         count(config.routes.len(), "route"),
         count(config.upstreams.len(), "upstream"),
-    ));
+    );
+    run::check(config).map_err(failure)?;
+    print(&summary);
     Ok(())
 }
 

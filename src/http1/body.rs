@@ -85,6 +85,11 @@ impl BodyDecoder {
         self.state == State::Done
     }
 
+    /// Whether the next byte is data rather than framing.
+    pub fn is_at_data(&self) -> bool {
+        matches!(self.state, State::Length(_) | State::Data(_) | State::UntilClose)
+    }
+
     /// Whether the end of the connection is the body's proper end.
     pub fn ends_at_eof(&self) -> bool {
         self.state == State::UntilClose
@@ -226,6 +231,19 @@ mod tests {
         let (data, done, rest) = decode(Framing::Length(5), &[b"12", b"345GET"]).unwrap();
         assert_eq!((&data[..], done, &rest[..]), (&b"12345"[..], true, &b"GET"[..]));
         assert!(BodyDecoder::new(Framing::Length(0)).is_done());
+    }
+
+    #[test]
+    fn data_is_told_from_framing_byte_by_byte() {
+        let mut decoder = BodyDecoder::new(Framing::Chunked);
+        let mut data = Vec::new();
+        for byte in CHUNKED.chunks(1) {
+            let is_data = decoder.is_at_data();
+            let piece = decoder.next(&mut &*byte).unwrap();
+            assert_eq!(is_data, matches!(piece, Piece::Data(_)), "at {}", data.len());
+            data.extend(is_data.then_some(byte[0]));
+        }
+        assert_eq!(data, b"hello 0123456789");
     }
 
     #[test]

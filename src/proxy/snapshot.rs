@@ -8,6 +8,7 @@ use crate::route::{Query, Router};
 use crate::telemetry::metrics::{Metrics, NONE, RouteMetrics};
 use crate::upstream::Upstream;
 use crate::upstream::connect::{Connector, Limits};
+use crate::upstream::tls::TlsError;
 use crate::upstream::upkeep::Upkeep;
 
 /// For the size of the pool, which is shared: a name with more addresses than this may find fewer
@@ -25,6 +26,19 @@ pub struct Snapshot {
     routes: Vec<Route>,
     /// Counts the requests that no route took.
     pub unrouted: Arc<RouteMetrics>,
+}
+
+/// Why nothing can be built from a configuration, although it is well written.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// What `tls` of an upstream names cannot be used.
+    #[error("upstreams.{upstream}.tls: {reason}")]
+    Tls {
+        /// The upstream.
+        upstream: String,
+        /// Which file, and what is wrong with it.
+        reason: TlsError,
+    },
 }
 
 /// One route, ready for use.
@@ -47,12 +61,15 @@ pub enum Action {
 
 impl Snapshot {
     /// Builds everything; no address is bound and no connection opened.
-    pub fn new(config: Config, metrics: &Metrics) -> Self {
-        let upstreams: HashMap<&str, Arc<Upstream>> = config
-            .upstreams
-            .iter()
-            .map(|upstream| (upstream.name.as_str(), Arc::new(Upstream::new(upstream, metrics))))
-            .collect();
+    pub fn new(config: Config, metrics: &Metrics) -> Result<Self, SnapshotError> {
+        let upstreams = config.upstreams.iter().map(|upstream| {
+            let built = Upstream::new(upstream, metrics);
+            let built = built
+                .map_err(|reason| SnapshotError::Tls { upstream: upstream.name.clone(), reason })?;
+            Ok((upstream.name.as_str(), Arc::new(built)))
+        });
+        let upstreams: HashMap<&str, Arc<Upstream>> =
+            upstreams.collect::<Result<_, SnapshotError>>()?;
         let routes = config
             .routes
             .iter()
@@ -78,14 +95,14 @@ impl Snapshot {
             config.pool.max_idle.saturating_mul(config.endpoints.len() * ADDRESSES_PER_NAME)
         };
         let max_idle = upstreams.values().map(most).sum();
-        Self {
+        Ok(Self {
             connector: Arc::new(Connector::new(max_idle)),
             upstreams: upstreams.into_values().collect(),
             router: Router::new(&config.routes),
             routes,
             unrouted: Arc::new(metrics.route(NONE, None)),
             config,
-        }
+        })
     }
 
     /// Begins what has to be done in the background as long as the result lives; must be called

@@ -21,6 +21,7 @@ use crate::upstream::NoSeat;
 use crate::upstream::connect::{Connected, Limits, Want};
 use crate::upstream::connection::Connection;
 use crate::upstream::delivery::{self, FIRST_PUSH};
+use crate::upstream::http2::NotProcessed;
 use crate::upstream::replay::{self, Failure};
 use crate::upstream::roster::{Ask, Verdict};
 
@@ -79,7 +80,7 @@ impl<'f> Tries<'f> {
             asked: Some((head, admitted)),
             ask,
             principal,
-            want: Want::Any,
+            want: if forward.wanted.is_some() { Want::Http1 } else { Want::Any },
             cautious: false,
             sent: None,
             reached: Reached::default(),
@@ -267,6 +268,7 @@ impl<'f> Tries<'f> {
         let (Some(connection), Some(loss)) = (connection, loss) else {
             return Failure::Lost { reused };
         };
+        let is_proved = matches!(&loss, Loss::Failed(error) if NotProcessed::is_proved_by(error));
         let loss = match loss {
             Loss::Closed => Some(delivery::Loss::Closed),
             // tcp(7) and the kernel's tcp_reset: a reset after a FIN is a broken pipe.
@@ -275,10 +277,10 @@ impl<'f> Tries<'f> {
             }
             Loss::Failed(_) => self.cautious.then_some(delivery::Loss::Reset),
         };
-        let undelivered = !has_begun && connection.was_undelivered(loss).await;
+        let undelivered = is_proved || !has_begun && connection.was_undelivered(loss).await;
         if reused && undelivered {
             connection.was_stale();
-        } else {
+        } else if !undelivered || !is_proved {
             self.report(Verdict::Bad);
         }
         self.forward.put_away(connection, false);
@@ -408,7 +410,11 @@ impl<'f> Tries<'f> {
             return false;
         }
         upstream.count_retry(again.cause);
-        self.want = if again.same_endpoint { Want::Fresh } else { Want::Any };
+        self.want = match (again.same_endpoint, self.forward.wanted.is_some()) {
+            (_, true) => Want::Http1,
+            (true, false) => Want::Fresh,
+            (false, false) => Want::Any,
+        };
         if !again.same_endpoint {
             self.ask.tried.push(id);
             self.reached.seat = None;

@@ -14,7 +14,7 @@ use crate::admin::AdminApp;
 use crate::config::model::{Config, Drain, TcpKeepalive};
 use crate::live::registry::Registry;
 use crate::proxy::app::{App, Shared};
-use crate::proxy::snapshot::Snapshot;
+use crate::proxy::snapshot::{Snapshot, SnapshotError};
 use crate::telemetry::metrics::Metrics;
 
 /// How long exchanges get to end themselves once they were told to.
@@ -31,6 +31,9 @@ const ADMIN_KEEPALIVE: TcpKeepalive = TcpKeepalive {
 /// Why the process could not run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
+    /// The configuration is well written, and yet cannot be used.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
     /// An address could not be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -41,20 +44,30 @@ pub enum RunError {
 
 /// A process whose addresses are bound.
 pub struct Bound {
-    config: Config,
+    snapshot: Snapshot,
+    metrics: Metrics,
     listeners: Vec<Sockets>,
     admin: Option<Sockets>,
 }
 
-/// Binds every address of a configuration; must be called inside a runtime.
+/// Whether the configuration can be used, as far as that can be told without binding an address.
+pub fn check(config: Config) -> Result<(), RunError> {
+    Snapshot::new(config, &Metrics::new())?;
+    Ok(())
+}
+
+/// Builds everything of a configuration, then binds every address; must be called inside a runtime.
 pub fn bind(config: Config) -> Result<Bound, RunError> {
+    let metrics = Metrics::new();
+    let snapshot = Snapshot::new(config, &metrics)?;
+    let config = &snapshot.config;
     let listeners = config
         .listeners
         .iter()
         .map(|listener| Sockets::bind(&listener.bind))
         .collect::<Result<_, _>>()?;
     let admin = config.admin.as_ref().map(|admin| Sockets::bind(&[admin.bind])).transpose()?;
-    Ok(Bound { config, listeners, admin })
+    Ok(Bound { snapshot, metrics, listeners, admin })
 }
 
 impl Bound {
@@ -66,7 +79,8 @@ impl Bound {
     /// Serves until a signal, drains, and comes back.
     pub async fn serve(self) -> Result<(), RunError> {
         let mut signals = Signals::new()?;
-        let metrics = Arc::new(Metrics::new());
+        let Self { snapshot, metrics, listeners, admin } = self;
+        let metrics = Arc::new(metrics);
         // Packagers set the revision when they build.
         let revision = option_env!("LONGWIRE_REVISION").unwrap_or("unknown");
         metrics.set_build_info(env!("CARGO_PKG_VERSION"), revision);
@@ -76,14 +90,13 @@ impl Bound {
         // The admin address answers until the very end.
         let (stop_admin, admin_shutdown) = watch::channel(false);
 
-        let Self { config, listeners, admin } = self;
+        let config = &snapshot.config;
         let drain = config.server.drain.clone();
         let admin_config = config.admin.clone();
         let named = config.listeners.clone();
         let metrics_path = config.metrics.path.clone();
-        let snapshot = Arc::new(Snapshot::new(config, &metrics));
         let _upkeep = snapshot.upkeep();
-        let shared = Arc::new(Shared::new(snapshot, Arc::clone(&registry)));
+        let shared = Arc::new(Shared::new(Arc::new(snapshot), Arc::clone(&registry)));
         for (listener, sockets) in named.into_iter().zip(listeners) {
             for address in sockets.addresses() {
                 tracing::info!(listener = listener.name, %address, "listening");

@@ -304,6 +304,7 @@ impl Metrics {
                 self.upstream_connects.with_label_values(&[upstream, endpoint, result.label()])
             }),
             connect_duration: self.upstream_connect_duration.with_label_values(&[upstream, "tcp"]),
+            tls_duration: self.upstream_connect_duration.with_label_values(&[upstream, "tls"]),
             pool_closed: PoolClose::ALL.map(|reason| {
                 self.upstream_pool_closed.with_label_values(&[upstream, reason.label()])
             }),
@@ -417,6 +418,7 @@ pub struct EndpointMetrics {
     pub on_reused: IntCounter,
     connects: [IntCounter; 6],
     pub connect_duration: Histogram,
+    pub tls_duration: Histogram,
     pool_closed: [IntCounter; 5],
     pub learned_idle: Gauge,
     pub up: IntGauge,

@@ -8,8 +8,10 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::Upstream;
 use super::connect::Limits;
-use super::dial::dial;
+use super::dial::{Dialled, dial};
 use super::endpoint::Endpoint;
+use super::tls::Alpn;
+use super::transport::Transport;
 use crate::config::model::ActiveHealth;
 use crate::http1::head::parse_response;
 
@@ -47,8 +49,14 @@ async fn check(upstream: Arc<Upstream>, endpoint: Arc<Endpoint>, rules: ActiveHe
 
 /// The status of the answer; none if there is no proper one.
 async fn ask(upstream: &Upstream, endpoint: &Endpoint, rules: &ActiveHealth) -> Option<u16> {
-    let limits = Limits { connect: rules.timeout };
-    let mut stream = dial(endpoint, upstream.pool(), limits).await.ok()?;
+    let pool = upstream.pool();
+    let limits = Limits { connect: rules.timeout, tls: rules.timeout };
+    let alpn = if pool.http2 { Alpn::Http2OrHttp1 } else { Alpn::Http1 };
+    let dialled = dial(endpoint, pool, alpn, limits).await.ok()?;
+    let (mut stream, _session) = match dialled {
+        Dialled::Alone(transport) => (transport, None),
+        Dialled::Shared(session) => (Transport::Http2(Box::new(session.open()?)), Some(session)),
+    };
     // A connection of its own each time: that a new one can be opened is part of the question.
     let request = format!(
         "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: longwire-health\r\nConnection: close\r\n\r\n",

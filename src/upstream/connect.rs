@@ -7,8 +7,10 @@ use pingora_pool::{ConnectionMeta, ConnectionPool};
 use tokio::sync::Mutex;
 
 use super::connection::Connection;
-use super::dial::dial;
+use super::dial::{Dialled, dial};
 use super::endpoint::Endpoint;
+use super::tls::Alpn;
+use super::transport::Transport;
 use crate::clock;
 use crate::config::model;
 use crate::telemetry::metrics::{ConnectResult, PoolClose};
@@ -28,6 +30,8 @@ pub struct Connector {
 pub enum Want {
     /// Any.
     Any,
+    /// One that speaks HTTP/1.1, for a handshake that leads away from HTTP.
+    Http1,
     /// One that nobody has used: the last one was stale.
     Fresh,
 }
@@ -37,11 +41,13 @@ pub enum Want {
 pub struct Limits {
     /// For TCP.
     pub connect: Duration,
+    /// For the TLS handshake.
+    pub tls: Duration,
 }
 
 impl From<&model::Timeouts> for Limits {
     fn from(timeouts: &model::Timeouts) -> Self {
-        Self { connect: timeouts.connect }
+        Self { connect: timeouts.connect, tls: timeouts.tls }
     }
 }
 
@@ -69,13 +75,15 @@ impl Connector {
         want: Want,
         limits: Limits,
     ) -> Result<Connected, ConnectResult> {
-        if want == Want::Any
-            && let Some(connection) = self.idle(endpoint, pool).await
-        {
+        let may_reuse = want != Want::Fresh;
+        if may_reuse && let Some(connection) = self.idle(endpoint, pool).await {
             return Ok(Connected { connection, reused: true });
         }
-        let connection = open(endpoint, pool, limits).await?;
-        Ok(Connected { connection, reused: false })
+        if pool.http2 && want != Want::Http1 {
+            return share(endpoint, pool, may_reuse, limits).await;
+        }
+        let dialled = open(endpoint, pool, Alpn::Http1, limits).await?;
+        Ok(Connected { connection: dialled.into_connection(endpoint, pool)?, reused: false })
     }
 
     /// Opens a connection ahead of need.
@@ -85,13 +93,14 @@ impl Connector {
         pool: &model::Pool,
         limits: Limits,
     ) -> Result<(), ConnectResult> {
-        let connection = open(endpoint, pool, limits).await?;
-        self.release(connection, pool);
+        let dialled = open(endpoint, pool, Alpn::Http1, limits).await?;
+        self.release(dialled.into_connection(endpoint, pool)?, pool);
         Ok(())
     }
 
     /// Closes the idle connections of an endpoint.
     pub async fn forget(&self, endpoint: &Endpoint) {
+        endpoint.sessions().clear();
         while let Some(connection) = self.take(endpoint).await {
             drop(connection);
         }
@@ -125,6 +134,9 @@ impl Connector {
     /// complete and clean.
     pub fn release(&self, mut connection: Connection, pool: &model::Pool) {
         let endpoint = Arc::clone(connection.endpoint());
+        if connection.is_shared() {
+            return;
+        }
         let closed = |reason| endpoint.metrics().pool_closed(reason).inc();
         if endpoint.idle() >= pool.max_idle {
             return closed(PoolClose::Full);
@@ -147,17 +159,64 @@ impl Connector {
     }
 }
 
+/// A place on one of the endpoint's HTTP/2 connections, or on a new one. What turns out to speak
+/// HTTP/1.1 is an ordinary connection.
+async fn share(
+    endpoint: &Arc<Endpoint>,
+    pool: &model::Pool,
+    may_reuse: bool,
+    limits: Limits,
+) -> Result<Connected, ConnectResult> {
+    let place = || {
+        let exchange = endpoint.sessions().open()?;
+        let transport = Transport::Http2(Box::new(exchange));
+        let connection = Connection::new(transport, Arc::clone(endpoint), None);
+        Some(Connected { connection, reused: true })
+    };
+    if may_reuse && let Some(connected) = place() {
+        return Ok(connected);
+    }
+    let _opening = endpoint.opening.lock().await;
+    // Somebody else may have opened one meanwhile.
+    if may_reuse && let Some(connected) = place() {
+        return Ok(connected);
+    }
+    let dialled = open(endpoint, pool, Alpn::Http2OrHttp1, limits).await?;
+    Ok(Connected { connection: dialled.into_connection(endpoint, pool)?, reused: false })
+}
+
 /// A new connection.
 async fn open(
     endpoint: &Arc<Endpoint>,
     pool: &model::Pool,
+    alpn: Alpn,
     limits: Limits,
-) -> Result<Connection, ConnectResult> {
-    let dialled = dial(endpoint, pool, limits).await;
+) -> Result<Dialled, ConnectResult> {
+    let dialled = dial(endpoint, pool, alpn, limits).await;
     let result = dialled.as_ref().err().copied().unwrap_or(ConnectResult::Ok);
     endpoint.metrics().connects(result).inc();
-    let retires = pool.max_lifetime.map(|life| clock::now() + shortened(life, endpoint));
-    Ok(Connection::new(dialled?, Arc::clone(endpoint), retires))
+    dialled
+}
+
+impl Dialled {
+    /// The connection, or a place on it if it is an HTTP/2 one.
+    fn into_connection(
+        self,
+        endpoint: &Arc<Endpoint>,
+        pool: &model::Pool,
+    ) -> Result<Connection, ConnectResult> {
+        let retires = pool.max_lifetime.map(|life| clock::now() + shortened(life, endpoint));
+        let (transport, retires) = match self {
+            Self::Alone(transport) => (transport, retires),
+            Self::Shared(session) => {
+                // A peer may allow no exchange at all.
+                let exchange = session.open().ok_or(ConnectResult::Other)?;
+                endpoint.sessions().add(session, Arc::clone(endpoint.source()), retires);
+                (Transport::Http2(Box::new(exchange)), None)
+            }
+        };
+        Ok(Connection::new(transport, Arc::clone(endpoint), retires))
+    }
 }
 
 /// A lifetime less up to a tenth, so that connections that were opened together do not end

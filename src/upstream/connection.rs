@@ -32,7 +32,9 @@ const PROOF_WAIT: Duration = Duration::from_millis(300);
 /// A connection to an endpoint.
 pub struct Connection {
     transport: Transport,
-    count: Count,
+    endpoint: Arc<Endpoint>,
+    /// None for a place on an HTTP/2 connection, which counts itself.
+    count: Option<Count>,
     /// Tells it from the endpoint's other connections.
     number: i32,
     /// When it is too old to be used again.
@@ -61,10 +63,12 @@ impl Connection {
         endpoint: Arc<Endpoint>,
         retires: Option<Instant>,
     ) -> Self {
+        let is_shared = matches!(transport, Transport::Http2(_));
         let mut connection = Self {
             transport,
             number: endpoint.next_number() as i32,
-            count: Count::active(endpoint),
+            count: (!is_shared).then(|| Count::active(Arc::clone(&endpoint))),
+            endpoint,
             retires,
             idle: None,
             idled: Duration::ZERO,
@@ -77,7 +81,12 @@ impl Connection {
 
     /// The endpoint.
     pub fn endpoint(&self) -> &Arc<Endpoint> {
-        self.count.endpoint()
+        &self.endpoint
+    }
+
+    /// Whether it is a place on an HTTP/2 connection: good for one exchange.
+    pub fn is_shared(&self) -> bool {
+        self.count.is_none()
     }
 
     /// Tells it from the endpoint's other connections.
@@ -97,7 +106,7 @@ impl Connection {
 
     /// Into the pool, for at most `limit`.
     pub(super) fn rest(&mut self, limit: Option<Duration>) {
-        self.count.set_idle(true);
+        self.count.iter_mut().for_each(|count| count.set_idle(true));
         self.idle = Some(Idle { since: clock::now(), limit, ended: None });
     }
 
@@ -120,7 +129,7 @@ impl Connection {
         }
         self.idle = None;
         self.idled = idle_for;
-        self.count.set_idle(false);
+        self.count.iter_mut().for_each(|count| count.set_idle(false));
         self.begin();
         true
     }
@@ -132,6 +141,9 @@ impl Connection {
 
     /// The upstream had closed it by the time it was used: one more idle close to learn from.
     pub fn was_stale(&self) {
+        if self.is_shared() {
+            return;
+        }
         self.endpoint().learn(self.idled);
     }
 

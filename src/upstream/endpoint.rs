@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use super::balance::hash_key;
 use super::learn::Learned;
+use super::sessions::Sessions;
+use super::tls::TlsClient;
 use crate::clock;
 use crate::config::model::{self, Address};
 use crate::telemetry::metrics::EndpointMetrics;
@@ -18,20 +20,26 @@ pub struct Source {
     /// `host:port`, IPv6 in brackets; `localhost` for a unix socket.
     authority: String,
     metrics: EndpointMetrics,
+    /// How it is spoken to, if its scheme is `https`.
+    tls: Option<Arc<TlsClient>>,
     /// Its name could not be resolved, the last time.
     is_unresolved: AtomicBool,
 }
 
 impl Source {
-    /// Builds it from its configuration and metric handles.
-    pub fn new(config: &model::Endpoint, metrics: EndpointMetrics) -> Self {
+    /// Builds it from its configuration and metric handles; `tls` is for `https`.
+    pub fn new(
+        config: &model::Endpoint,
+        tls: Option<Arc<TlsClient>>,
+        metrics: EndpointMetrics,
+    ) -> Self {
         let authority = match &config.address {
             Address::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
             Address::Tcp { host, port } => format!("{host}:{port}"),
             Address::Unix(_) => "localhost".to_owned(),
         };
         let is_unresolved = AtomicBool::new(false);
-        Self { config: config.clone(), authority, metrics, is_unresolved }
+        Self { config: config.clone(), authority, metrics, tls, is_unresolved }
     }
 
     /// What the configuration says about it.
@@ -42,6 +50,12 @@ impl Source {
     /// Its metric handles.
     pub fn metrics(&self) -> &EndpointMetrics {
         &self.metrics
+    }
+
+    /// Its name or address, and how TLS is spoken to it, if it is.
+    pub(super) fn tls(&self) -> Option<(&str, &TlsClient)> {
+        let Address::Tcp { host, .. } = &self.config.address else { return None };
+        Some((host, self.tls.as_ref()?))
     }
 
     /// Its name was resolved, or was not; says whether that is news.
@@ -71,6 +85,9 @@ pub struct Endpoint {
     active: AtomicUsize,
     opened: AtomicU64,
     learned: Mutex<Learned>,
+    sessions: Mutex<Sessions>,
+    /// One HTTP/2 connection at a time is opened: those who wait for it will share it.
+    pub(super) opening: tokio::sync::Mutex<()>,
 }
 
 impl Endpoint {
@@ -88,6 +105,8 @@ impl Endpoint {
             active: AtomicUsize::new(0),
             opened: AtomicU64::new(0),
             learned: Mutex::new(Learned::new()),
+            sessions: Mutex::default(),
+            opening: tokio::sync::Mutex::default(),
         }
     }
 
@@ -138,14 +157,16 @@ impl Endpoint {
 
     /// All connections, idle or active.
     pub fn connections(&self) -> usize {
-        self.idle() + self.active.load(Ordering::Relaxed)
+        self.idle() + self.active.load(Ordering::Relaxed) + self.sessions().count()
     }
 
     /// Exchanges open here at once, if there is a limit: `max_streams`, and no more than
     /// `max_connections` can carry. An exchange takes an idle connection first, so keeping to the
     /// one keeps to the other.
     pub fn capacity(&self, pool: &model::Pool) -> Option<usize> {
-        self.config().max_streams.into_iter().chain(pool.max_connections).min()
+        let per_connection = if pool.http2 { pool.streams_per_connection } else { 1 };
+        let carried = pool.max_connections.map(|most| most.saturating_mul(per_connection));
+        self.config().max_streams.into_iter().chain(carried).min()
     }
 
     /// The upstream closed a connection that had been idle for so long.
@@ -168,6 +189,12 @@ impl Endpoint {
         self.opened.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// Its HTTP/2 connections.
+    pub(super) fn sessions(&self) -> MutexGuard<'_, Sessions> {
+        // A list of handles cannot be left half-changed by a panic.
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn learned(&self) -> MutexGuard<'_, Learned> {
         self.learned.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -185,10 +212,6 @@ impl Count {
         let count = Self { endpoint, idle: false };
         count.enter();
         count
-    }
-
-    pub(super) fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.endpoint
     }
 
     /// Moves it to the idle ones, or back.

@@ -16,12 +16,15 @@ pub mod delivery;
 mod dial;
 pub mod endpoint;
 pub mod health;
+pub mod http2;
 pub mod learn;
 pub mod queue;
 pub mod replay;
 pub mod resolver;
 pub mod roster;
 pub mod seat;
+mod sessions;
+pub mod tls;
 pub mod transport;
 pub mod upkeep;
 
@@ -37,6 +40,7 @@ use health::Change;
 use replay::Cause;
 use roster::{Ask, Picked, Roster};
 use seat::Seat;
+use tls::{TlsClient, TlsError};
 
 use crate::clock;
 use crate::config::model::{self, Address};
@@ -71,10 +75,15 @@ pub enum NoSeat {
 }
 
 impl Upstream {
-    /// Builds it from its configuration; all its label sets exist from here on.
-    pub fn new(config: &model::Upstream, metrics: &Metrics) -> Self {
+    /// Builds it from its configuration; all its label sets exist from here on. An error is about
+    /// the files that `tls` names.
+    pub fn new(config: &model::Upstream, metrics: &Metrics) -> Result<Self, TlsError> {
+        let is_secure = config.endpoints.iter().any(|endpoint| endpoint.https);
+        let tls = is_secure.then(|| TlsClient::new(&config.tls).map(Arc::new)).transpose()?;
         let source = |endpoint: &model::Endpoint| {
-            Arc::new(Source::new(endpoint, metrics.endpoint(&config.name, &endpoint.name)))
+            let tls = tls.clone().filter(|_| endpoint.https);
+            let metrics = metrics.endpoint(&config.name, &endpoint.name);
+            Arc::new(Source::new(endpoint, tls, metrics))
         };
         let sources: Vec<_> = config.endpoints.iter().map(source).collect();
         let seed = RandomState::new().hash_one(&config.name);
@@ -94,7 +103,7 @@ impl Upstream {
             looked_up: watch::Sender::new(all_known),
         };
         upstream.show();
-        upstream
+        Ok(upstream)
     }
 
     /// Its name in metrics and logs.

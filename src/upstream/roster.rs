@@ -235,7 +235,7 @@ impl<W> Roster<W> {
 
     /// The next of those who wait, with its place, if there is one for it.
     pub fn next_waiter(&mut self, now: Instant) -> Option<(W, Arc<Endpoint>)> {
-        if self.queue.len() == 0 {
+        if self.queue.is_empty() {
             return None;
         }
         // The queue is out of reach of `pick` meanwhile, which does not look at it.

@@ -49,6 +49,10 @@ async fn look_after(upstream: Weak<Upstream>, connector: Arc<Connector>, limits:
             for endpoint in retired {
                 connector.forget(&endpoint).await;
             }
+            let endpoints = upstream.roster().endpoints();
+            for endpoint in endpoints {
+                endpoint.sessions().look_after(endpoint.idle_limit(upstream.pool()));
+            }
             for endpoint in upstream.fit_endpoints() {
                 warm(&upstream, &endpoint, &connector, limits).await;
             }
@@ -65,6 +69,10 @@ async fn warm(
     limits: Limits,
 ) {
     let pool = upstream.pool();
+    if pool.http2 {
+        // One connection carries many exchanges and stays open between them.
+        return;
+    }
     let may_open = || {
         let room = pool.max_connections.is_none_or(|most| endpoint.connections() < most);
         room && endpoint.idle() < pool.warm

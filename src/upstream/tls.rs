@@ -1,0 +1,173 @@
+//! TLS towards `https` endpoints, with rustls and ring, as on the listeners.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls_native_certs::load_native_certs;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::client::WantsClientCert;
+use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{self, ClientConfig, ConfigBuilder, RootCertStore};
+
+use crate::config::model;
+
+mod unverified;
+
+/// What HTTP/2 is called in ALPN (RFC 9113 §3.1).
+const H2: &[u8] = b"h2";
+/// What HTTP/1.1 is called in ALPN (RFC 7301 §6).
+const HTTP_1_1: &[u8] = b"http/1.1";
+
+/// How the endpoints of one upstream are spoken to. Sessions are resumed between connections of the
+/// same client.
+pub struct TlsClient {
+    /// Asked for and verified instead of the endpoint's host.
+    name: Option<ServerName<'static>>,
+    http1: TlsConnector,
+    http2_or_http1: TlsConnector,
+}
+
+/// What is offered to the upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alpn {
+    /// HTTP/1.1 only.
+    Http1,
+    /// HTTP/2 preferred; see [`TlsClient::speaks_http2`] for what was agreed.
+    Http2OrHttp1,
+}
+
+/// Why there can be no TLS; says which file, and what is wrong with it.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum TlsError {
+    #[error("{}: {source}", file.display())]
+    Unreadable { file: PathBuf, source: io::Error },
+    #[error("{}: not PEM: {problem}", file.display())]
+    NotPem { file: PathBuf, problem: String },
+    #[error("{}: no certificate in it", file.display())]
+    NoCertificate { file: PathBuf },
+    #[error("{}: certificate {number} cannot be used: {problem}", file.display())]
+    BadCertificate {
+        file: PathBuf,
+        /// Counted from 1.
+        number: usize,
+        problem: rustls::Error,
+    },
+    #[error("no certificate authorities of this system ({problem}): install them, or set \"ca\"")]
+    NoSystemAuthorities { problem: String },
+    #[error("\"{0}\" is neither a host name nor an address")]
+    Name(String),
+    #[error("TLS cannot be set up: {0}")]
+    Setup(#[from] rustls::Error),
+}
+
+impl TlsClient {
+    /// Builds it from its configuration; reads the authorities now, so that a missing file is an
+    /// error before anything is bound. The system's are read only if no others are named.
+    pub fn new(config: &model::UpstreamTls) -> Result<Self, TlsError> {
+        let model::UpstreamTls { sni, ca, verify } = config;
+        let name = sni.as_ref().map(|name| match name.as_str() {
+            // Addresses are not sent (RFC 6066 §3), so nothing is.
+            "" => Ok(ServerName::from(IpAddr::from([0, 0, 0, 0]))),
+            _ => ServerName::try_from(name.clone()).map_err(|_| TlsError::Name(name.clone())),
+        });
+        let authorities = match ca {
+            Some(file) => Some(read_authorities(file)?),
+            None if *verify => Some(system_authorities(load_native_certs())?),
+            None => None,
+        };
+        let verified = authorities.filter(|_| *verify);
+        let client = builder(verified)?.with_no_client_auth();
+        let offering = |protocols: &[&[u8]]| {
+            let mut client = client.clone();
+            client.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+            TlsConnector::from(Arc::new(client))
+        };
+        Ok(Self {
+            name: name.transpose()?,
+            http1: offering(&[HTTP_1_1]),
+            http2_or_http1: offering(&[H2, HTTP_1_1]),
+        })
+    }
+
+    /// Shakes hands on a connection to `host`: a name or an address without brackets. An address is
+    /// looked for among the certificate's addresses (RFC 9110 §4.3.5). The caller has a deadline.
+    pub async fn connect(
+        &self,
+        host: &str,
+        alpn: Alpn,
+        tcp: TcpStream,
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let name = match &self.name {
+            Some(name) => name.clone(),
+            None => ServerName::try_from(host.to_owned())
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?,
+        };
+        let connector = match alpn {
+            Alpn::Http1 => &self.http1,
+            Alpn::Http2OrHttp1 => &self.http2_or_http1,
+        };
+        connector.connect(name, tcp).await
+    }
+
+    /// Whether HTTP/2 was agreed on. An upstream that does not answer ALPN speaks HTTP/1.1.
+    pub fn speaks_http2(stream: &TlsStream<TcpStream>) -> bool {
+        stream.get_ref().1.alpn_protocol() == Some(H2)
+    }
+}
+
+/// With `None`, certificates are not verified.
+fn builder(
+    authorities: Option<RootCertStore>,
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TlsError> {
+    // Named here, since a process-wide default would be somebody else's to set.
+    let provider: Arc<CryptoProvider> = Arc::new(ring::default_provider());
+    let algorithms = provider.signature_verification_algorithms;
+    let builder =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(match authorities {
+        Some(authorities) => builder.with_root_certificates(authorities),
+        None => {
+            let accept = Arc::new(unverified::AcceptAnyone::new(algorithms));
+            builder.dangerous().with_custom_certificate_verifier(accept)
+        }
+    })
+}
+
+fn read_authorities(file: &Path) -> Result<RootCertStore, TlsError> {
+    let bytes = std::fs::read(file)
+        .map_err(|source| TlsError::Unreadable { file: file.to_owned(), source })?;
+    let mut authorities = RootCertStore::empty();
+    for (index, certificate) in CertificateDer::pem_slice_iter(&bytes).enumerate() {
+        let not_pem = |error: pem::Error| TlsError::NotPem {
+            file: file.to_owned(),
+            problem: error.to_string(),
+        };
+        authorities.add(certificate.map_err(not_pem)?).map_err(|problem| {
+            TlsError::BadCertificate { file: file.to_owned(), number: index + 1, problem }
+        })?;
+    }
+    if authorities.is_empty() {
+        return Err(TlsError::NoCertificate { file: file.to_owned() });
+    }
+    Ok(authorities)
+}
+
+/// Those of the system's authorities that can be used; the others nobody here can mend.
+fn system_authorities(
+    found: io::Result<Vec<CertificateDer<'static>>>,
+) -> Result<RootCertStore, TlsError> {
+    let missing = |problem: String| TlsError::NoSystemAuthorities { problem };
+    let mut authorities = RootCertStore::empty();
+    authorities.add_parsable_certificates(found.map_err(|error| missing(error.to_string()))?);
+    if authorities.is_empty() { Err(missing("none found".into())) } else { Ok(authorities) }
+}
+
+#[cfg(test)]
+mod tests;
