@@ -26,6 +26,7 @@ pub mod demo;
 pub mod headers;
 pub mod http1;
 pub mod live;
+pub mod outbox;
 pub mod proxy;
 pub mod relay;
 pub mod route;

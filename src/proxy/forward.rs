@@ -54,6 +54,10 @@ impl Wire for Connection {
     fn is_acknowledged(&self) -> bool {
         self.is_acknowledged()
     }
+
+    fn mark(&mut self) {
+        self.begin();
+    }
 }
 
 /// What the log says about the upstream.

@@ -10,24 +10,19 @@ use super::early;
 use super::forward::{Forward, Reached, SWITCHING};
 use super::reply::Denial;
 use super::switch;
-use crate::http1::framing::Framing;
 use crate::http1::head::{RequestHead, ResponseHead};
 use crate::live::kind::Kind;
 use crate::live::reason::CloseReason;
-use crate::relay::drive::{Caution, End, Event, Link, Loss};
+use crate::relay::drive::{End, Event, Link, Loss};
+use crate::relay::gate::Gate;
 use crate::sse::dialect::{Dialects, Failure as Told};
 use crate::telemetry::metrics::ConnectResult;
 use crate::upstream::NoSeat;
 use crate::upstream::connect::{Connected, Limits, Want};
 use crate::upstream::connection::Connection;
-use crate::upstream::delivery::{self, FIRST_PUSH};
 use crate::upstream::http2::NotProcessed;
 use crate::upstream::replay::{self, Failure};
 use crate::upstream::roster::{Ask, Verdict};
-
-/// A body of more than this is held until the head is acknowledged: shorter ones are read in one go
-/// with the head by every server there is.
-const HELD_BODY_BYTES: u64 = 4096;
 
 /// What became of a request.
 pub(super) enum Answered {
@@ -45,9 +40,6 @@ pub(super) struct Tries<'f> {
     ask: Ask,
     principal: u64,
     want: Want,
-    /// Its connection had been idle for long enough to be closed under the request, so the request
-    /// was written with caution.
-    cautious: bool,
     /// The status and the framing that the client got, once its head was sent.
     pub(super) sent: Option<(u16, Answer)>,
     pub(super) reached: Reached,
@@ -81,7 +73,6 @@ impl<'f> Tries<'f> {
             ask,
             principal,
             want: if forward.wanted.is_some() { Want::Http1 } else { Want::Any },
-            cautious: false,
             sent: None,
             reached: Reached::default(),
             last: None,
@@ -202,18 +193,12 @@ impl<'f> Tries<'f> {
         }
         let (head, admitted) = self.asked.as_ref().expect("no response has begun");
         let encoded = self.forward.encode_request(head, admitted, connection.endpoint());
+        self.reached.connection = Some(if reused { "reused" } else { "new" });
         // What is idempotent is simply sent again.
-        let idempotent = replay::is_idempotent(&self.forward.request.method);
-        self.cautious = reused && !idempotent && connection.may_be_stale();
-        let caution = self.cautious.then(|| Caution {
-            first_push: encoded.len() - FIRST_PUSH,
-            hold_body: match admitted.framing {
-                Framing::Length(length) => length > HELD_BODY_BYTES,
-                Framing::Chunked => true,
-                Framing::None | Framing::UntilClose => false,
-            },
-        });
-        link.attach(connection, &encoded, caution);
+        let risky =
+            connection.may_be_stale() && !replay::is_idempotent(&self.forward.request.method);
+        let gate = risky.then(|| Gate::new(encoded.len(), connection.patience())).flatten();
+        link.attach(connection, &encoded, gate);
     }
 
     // === An answer ===
@@ -263,24 +248,21 @@ impl<'f> Tries<'f> {
     async fn lost(&mut self, link: &mut Relay<'_>) -> Failure {
         // What broke off in an answer was no stale connection.
         let has_begun = link.answer_has_begun();
+        let was_gated = link.is_gated();
+        let at_once = link.acknowledges_at_once();
         let reused = self.reached.connection == Some("reused") && !has_begun;
         let (connection, loss) = link.detach();
-        let (Some(connection), Some(loss)) = (connection, loss) else {
-            return Failure::Lost { reused };
-        };
-        let is_proved = matches!(&loss, Loss::Failed(error) if NotProcessed::is_proved_by(error));
-        let loss = match loss {
-            Loss::Closed => Some(delivery::Loss::Closed),
-            // tcp(7) and the kernel's tcp_reset: a reset after a FIN is a broken pipe.
-            Loss::Failed(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                Some(delivery::Loss::Closed)
-            }
-            Loss::Failed(_) => self.cautious.then_some(delivery::Loss::Reset),
-        };
-        let undelivered = is_proved || !has_begun && connection.was_undelivered(loss).await;
+        let Some(connection) = connection else { return Failure::Lost { reused } };
+        let undelivered = !has_begun
+            && match loss {
+                _ if was_gated => true,
+                Some(Loss::Failed(error)) if NotProcessed::is_proved_by(&error) => true,
+                Some(loss) => connection.was_undelivered(at_once || is_fin(&loss)).await,
+                None => false,
+            };
         if reused && undelivered {
             connection.was_stale();
-        } else if !undelivered || !is_proved {
+        } else {
             self.report(Verdict::Bad);
         }
         self.forward.put_away(connection, false);
@@ -441,6 +423,15 @@ impl<'f> Tries<'f> {
     /// What the stream may speak.
     fn dialects(&self) -> Dialects {
         super::answer::dialects(self.forward.rules.dialect, &self.forward.request.path)
+    }
+}
+
+/// Whether the other end closed the connection before anything else happened to it. The kernel's
+/// `tcp_reset` makes a broken pipe of a reset that comes behind a FIN.
+fn is_fin(loss: &Loss) -> bool {
+    match loss {
+        Loss::Closed => true,
+        Loss::Failed(error) => error.kind() == io::ErrorKind::BrokenPipe,
     }
 }
 

@@ -15,14 +15,14 @@ use std::io;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
 
 use super::client::{Client, LOOK_EVERY};
 use super::download::Download;
-use super::outbox::Outbox;
+use super::gate::{Gate, Look};
 use super::scratch::{self, Scratch};
 use super::timers::{Due, Timers};
 use super::upload::Upload;
@@ -32,6 +32,7 @@ use crate::http1::framing::Framing;
 use crate::http1::head::ResponseHead;
 use crate::live::reason::CloseReason;
 use crate::live::registry::Entry;
+use crate::outbox::Outbox;
 use crate::sse::dialect::Failure;
 use crate::telemetry::meter::Meter;
 
@@ -55,6 +56,9 @@ pub enum Event {
 pub trait Wire: AsyncRead + AsyncWrite + Unpin {
     /// Whether the other end has acknowledged everything that was written, as far as is known.
     fn is_acknowledged(&self) -> bool;
+
+    /// What is written from now on is what matters: all before it is of no use by itself.
+    fn mark(&mut self);
 }
 
 /// How an upstream connection was lost.
@@ -110,27 +114,6 @@ pub struct Surroundings<'a> {
     pub entry: &'a Entry,
 }
 
-/// How carefully the request is written to a connection that may be closed just now.
-#[derive(Debug, Clone, Copy)]
-pub struct Caution {
-    /// So many bytes of the head go out in a segment of their own.
-    pub first_push: usize,
-    /// A body goes out only once the head is acknowledged, or after a while.
-    pub hold_body: bool,
-}
-
-/// A body that is held until the head is acknowledged.
-struct Hold {
-    until: Instant,
-    look_at: Instant,
-}
-
-/// A body is held no longer than delayed acknowledgements take.
-const HOLD_MAX: Duration = Duration::from_millis(50);
-
-/// Between two looks whether the head is acknowledged: a timer's tick.
-const HOLD_LOOK: Duration = Duration::from_millis(1);
-
 /// A client, and the exchange between it and an upstream connection.
 pub struct Link<'a, U> {
     around: Surroundings<'a>,
@@ -148,11 +131,14 @@ pub struct Link<'a, U> {
     armed: Option<Instant>,
     to_client: Outbox,
     to_upstream: Outbox,
-    /// Bytes of `to_upstream` that are to be pushed by themselves.
-    first_push: usize,
-    hold: Option<Hold>,
+    /// Lets the head out by steps, if the upstream may be closing its connection.
+    gate: Option<Gate>,
+    /// What the upstream receives it acknowledges at once.
+    acknowledges_at_once: bool,
     /// The client's stream may hold bytes that were written.
     unflushed: bool,
+    /// So may the upstream's.
+    upstream_unflushed: bool,
     /// When the bytes in `to_client` were read, if that is still to be measured.
     read_at: Option<Instant>,
     /// When the client stopped taking bytes.
@@ -217,9 +203,10 @@ impl<'a, U: Wire> Link<'a, U> {
             armed: None,
             to_client: Outbox::default(),
             to_upstream: Outbox::default(),
-            first_push: 0,
-            hold: None,
+            gate: None,
+            acknowledges_at_once: false,
             unflushed: false,
+            upstream_unflushed: false,
             read_at: None,
             stalled_at: None,
             look_at: None,
@@ -236,7 +223,8 @@ impl<'a, U: Wire> Link<'a, U> {
     }
 
     /// Sends the request to `upstream`: its head, encoded, and what was taken of its body before.
-    pub fn attach(&mut self, upstream: U, head: &[u8], caution: Option<Caution>) {
+    /// Nothing goes past `gate` until it opens.
+    pub fn attach(&mut self, upstream: U, head: &[u8], gate: Option<Gate>) {
         let now = clock::now();
         self.upstream = Some(upstream);
         self.head = Some(Vec::new());
@@ -244,10 +232,7 @@ impl<'a, U: Wire> Link<'a, U> {
         let mut outbox = std::mem::take(&mut self.to_upstream);
         outbox.push_with(|out| self.upload.repeat(out));
         self.to_upstream = outbox;
-        self.first_push = caution.map_or(0, |caution| caution.first_push);
-        self.hold = caution
-            .filter(|caution| caution.hold_body && !self.upload.is_done())
-            .map(|_| Hold { until: now + HOLD_MAX, look_at: now + HOLD_LOOK });
+        self.gate = gate;
         self.timers.attached(now);
         self.arm_earlier();
     }
@@ -257,8 +242,9 @@ impl<'a, U: Wire> Link<'a, U> {
         self.head = None;
         self.inbox = Vec::new();
         self.to_upstream.clear();
-        self.first_push = 0;
-        self.hold = None;
+        self.gate = None;
+        self.acknowledges_at_once = false;
+        self.upstream_unflushed = false;
         self.upload_broken = false;
         self.upstream_clean = true;
         self.timers.detached();
@@ -273,6 +259,17 @@ impl<'a, U: Wire> Link<'a, U> {
     /// The request's body, as far as it has come and is kept.
     pub fn upload(&self) -> &Upload {
         &self.upload
+    }
+
+    /// Whether the end of the request's head has been kept back, so that nobody can have acted on
+    /// it.
+    pub fn is_gated(&self) -> bool {
+        self.gate.is_some()
+    }
+
+    /// Whether the upstream was seen to acknowledge at once what it receives.
+    pub fn acknowledges_at_once(&self) -> bool {
+        self.acknowledges_at_once
     }
 
     /// Whether some of the next response head has come.
@@ -428,9 +425,7 @@ impl<'a, U: Wire> Link<'a, U> {
                 return Break(Event::End(CloseReason::ClientClosed.into()));
             }
         }
-        if let Some(hold) = &mut self.hold {
-            hold.look_at = now + HOLD_LOOK;
-        }
+        let opens = self.look_at_gate(now)?;
         let due = self.timers.due(self.around.rules, now);
         match due {
             Due::Heartbeat => self.timers.heartbeat_done(now),
@@ -443,8 +438,28 @@ impl<'a, U: Wire> Link<'a, U> {
             Due::Commit => Break(Event::Commit),
             Due::End(reason) => Break(Event::End(reason.into())),
             Due::Heartbeat => self.heartbeat(cx, out),
-            // A held body may go on.
-            Due::Nothing => Continue(self.hold.is_some()),
+            Due::Nothing => Continue(opens),
+        }
+    }
+
+    /// Looks whether the upstream reads; says whether the gate has opened.
+    fn look_at_gate(&mut self, now: Instant) -> ControlFlow<Event, bool> {
+        let (Some(gate), Some(upstream)) = (&mut self.gate, &mut self.upstream) else {
+            return Continue(false);
+        };
+        if gate.look_at().is_none_or(|at| at > now) {
+            return Continue(false);
+        }
+        match gate.look(upstream.is_acknowledged(), now) {
+            Look::Wait => Continue(false),
+            Look::Stale => Break(Event::End(CloseReason::UpstreamReset.into())),
+            Look::Write => Continue(true),
+            Look::Open { at_once } => {
+                upstream.mark();
+                self.acknowledges_at_once = at_once;
+                self.gate = None;
+                Continue(true)
+            }
         }
     }
 
@@ -461,8 +476,8 @@ impl<'a, U: Wire> Link<'a, U> {
     /// set anew, so a stream arms one timer per silence rather than one per event.
     fn arm_earlier(&mut self) {
         let due = self.timers.next(self.around.rules);
-        let held = self.hold.as_ref().map(|hold| hold.look_at);
-        let Some(next) = due.into_iter().chain(self.look_at).chain(held).min() else { return };
+        let gate = self.gate.as_ref().and_then(Gate::look_at);
+        let Some(next) = due.into_iter().chain(self.look_at).chain(gate).min() else { return };
         if self.armed.is_none_or(|armed| next < armed) {
             self.armed = Some(next);
             self.sleep.as_mut().reset(next.into());

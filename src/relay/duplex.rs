@@ -14,12 +14,12 @@ use tokio::time::Sleep;
 
 use super::client::{Client, poll_read};
 use super::drive::Surroundings;
-use super::outbox::Outbox;
 use super::scratch::{self, Scratch};
 use super::websocket::{Due, PING_FRAME_BYTES, Seen, Side, WebSocket};
 use crate::clock;
 use crate::live::reason::CloseReason;
 use crate::live::registry::Order;
+use crate::outbox::Outbox;
 use crate::telemetry::meter::Meter;
 use crate::ws::close;
 

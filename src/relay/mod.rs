@@ -1,15 +1,15 @@
 //! Moves an exchange's bytes.
 //!
-//! The decisions are pure: [`upload`] (client to upstream), [`download`] (upstream to client) and
-//! [`timers`] take bytes and `now` and say what to write and when to end. [`drive`] is the one loop
-//! that does the IO, [`client`] the connection that it serves, [`outbox`] what a peer has not taken
-//! yet; [`scratch`] holds the buffers that all exchanges of a thread share.
+//! The decisions are pure: [`upload`] (client to upstream), [`download`] (upstream to client),
+//! [`timers`] and [`gate`] take bytes and `now` and say what to write and when to end. [`drive`] is
+//! the one loop that does the IO, [`client`] the connection that it serves; [`scratch`] holds the
+//! buffers that all exchanges of a thread share.
 
 pub mod client;
 pub mod download;
 pub mod drive;
 pub mod duplex;
-pub mod outbox;
+pub mod gate;
 pub mod scratch;
 pub mod timers;
 pub mod upload;

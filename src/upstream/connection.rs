@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use pingora::protocols::l4::ext::get_tcp_info;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::delivery::{Acknowledged, Delivery, Loss, judge};
+use super::delivery::{Acknowledged, Delivery, judge};
 use super::endpoint::{Count, Endpoint};
 use super::transport::Transport;
 use crate::clock;
@@ -24,6 +24,9 @@ const TCP_ESTABLISHED: u8 = 1;
 
 /// No server closes connections that were idle for less.
 const STALE_AFTER: Duration = Duration::from_millis(400);
+
+/// An acknowledgement that comes sooner was not delayed.
+const UNDELAYED: Duration = Duration::from_millis(30);
 
 /// How long to wait for the kernel to know whether a closed upstream received what was sent: a
 /// round trip to the other side of the world.
@@ -134,9 +137,10 @@ impl Connection {
         true
     }
 
-    /// Whether it was idle for so long that the upstream may be closing it just now.
+    /// Whether it was idle for so long that the upstream may be closing it just now. A write to a
+    /// unix socket that is closed fails at once.
     pub fn may_be_stale(&self) -> bool {
-        self.idled >= STALE_AFTER
+        self.idled >= STALE_AFTER && self.transport.tcp().is_some()
     }
 
     /// The upstream had closed it by the time it was used: one more idle close to learn from.
@@ -153,16 +157,17 @@ impl Connection {
     }
 
     /// Whether the upstream provably received nothing of the exchange that has just failed here;
-    /// `loss` says how, if that can prove anything.
-    pub async fn was_undelivered(&self, loss: Option<Loss>) -> bool {
+    /// `tells` says that the kernel can know: the upstream's FIN came before anything else, or the
+    /// upstream acknowledges at once what it receives.
+    pub async fn was_undelivered(&self, tells: bool) -> bool {
         if self.accepted == 0 {
             return true;
         }
-        let (Some(before), Some(loss)) = (self.before, loss) else { return false };
+        let Some(before) = self.before.filter(|_| tells) else { return false };
         let deadline = clock::now() + PROOF_WAIT;
         loop {
             let Some(now) = self.acknowledged() else { return false };
-            match judge(before, now, loss) {
+            match judge(before, now) {
                 Delivery::None => return true,
                 Delivery::Possible => return false,
                 Delivery::Open if clock::now() >= deadline => return false,
@@ -171,12 +176,21 @@ impl Connection {
         }
     }
 
+    /// How soon an acknowledgement comes if it was not delayed: less than the shortest delay (40 ms
+    /// on Linux), and a round trip.
+    pub fn patience(&self) -> Duration {
+        let info = self.transport.tcp().and_then(|socket| get_tcp_info(socket).ok());
+        let round_trip = info.map_or(0, |info| info.tcpi_rtt);
+        UNDELAYED + Duration::from_micros(u64::from(round_trip))
+    }
+
     /// Whether everything that was written has been acknowledged, as far as the kernel says.
     pub fn is_acknowledged(&self) -> bool {
         self.acknowledged().is_none_or(|now| now.outstanding == 0)
     }
 
-    fn begin(&mut self) {
+    /// An exchange begins, or that part of it without which the rest is of no use.
+    pub fn begin(&mut self) {
         self.before = self.acknowledged();
         self.accepted = 0;
     }

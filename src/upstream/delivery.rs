@@ -1,20 +1,12 @@
 //! Did the upstream get any of a request that was lost with its connection? Pure.
 //!
 //! A kept-alive connection can be closed by the upstream just as a request is on its way. Such a
-//! request may be sent again only if nobody has read it, and TCP knows: what was received was
-//! acknowledged. Two things blur that, and both were seen on Linux:
-//!
-//! - An acknowledgement may be delayed by 40 ms and more, and a reset does not carry one. An
-//!   upstream
-//!   that read a request and then reset its connection looks like one that never got it.
-//! - A receiver that has emptied its socket acknowledges at once if two pushed segments had come.
-//!
-//! So the request on a reused connection goes out in two segments, the first of which is not a
-//! whole head ([`FIRST_PUSH`]): whoever has read a whole request has acknowledged it. Where the
-//! upstream's FIN came first no such care is needed: it closed before it could have answered.
-
-/// So many bytes of a request's head are left for the second segment: the empty line that ends it.
-pub const FIRST_PUSH: usize = 2;
+//! request may be sent again only if nobody has read it. TCP knows what was received: that is
+//! acknowledged. But an acknowledgement may be delayed by 40 ms and more, and a reset does not
+//! carry one: an upstream that read a request and then reset its connection looks like one that
+//! never got it (seen on Linux 6.18). So a reset proves nothing, unless the upstream's FIN came
+//! first: what it had received by then is acknowledged by the FIN, and later bytes were answered
+//! with the reset, since nobody was there any more.
 
 /// `tcpi_state` of a connection that is over (linux/tcp_states.h).
 const TCP_CLOSE: u8 = 7;
@@ -30,15 +22,6 @@ pub struct Acknowledged {
     pub state: u8,
 }
 
-/// How a connection was lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Loss {
-    /// The other end closed it: its FIN came before anything else.
-    Closed,
-    /// The other end reset it.
-    Reset,
-}
-
 /// What is known about a request that got no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
@@ -50,17 +33,15 @@ pub enum Delivery {
     Open,
 }
 
-/// Judges by what the kernel said `before` the request was written and says `now`.
-pub fn judge(before: Acknowledged, now: Acknowledged, loss: Loss) -> Delivery {
-    if before.outstanding > 0 || now.bytes != before.bytes {
-        return Delivery::Possible;
-    }
-    match loss {
-        Loss::Reset => Delivery::None,
+/// Judges a connection on which a FIN came first, or whose other end acknowledges at once, by what
+/// the kernel said `before` the request was written and says `now`.
+pub fn judge(before: Acknowledged, now: Acknowledged) -> Delivery {
+    match () {
+        () if before.outstanding > 0 || now.bytes != before.bytes => Delivery::Possible,
         // RFC 9293 §3.10.7.1: data for a connection that is closed is answered with a reset. Until
         // then it may reach one who has only closed its half and still reads.
-        Loss::Closed if now.state == TCP_CLOSE => Delivery::None,
-        Loss::Closed => Delivery::Open,
+        () if now.state == TCP_CLOSE => Delivery::None,
+        () => Delivery::Open,
     }
 }
 
@@ -72,16 +53,14 @@ mod tests {
     fn only_what_is_proved_counts() {
         use Delivery as D;
         let at = |bytes, outstanding, state| Acknowledged { bytes, outstanding, state };
-        for (before, now, loss, expected) in [
-            (at(9, 0, 1), at(9, 0, 7), Loss::Closed, D::None),
-            (at(9, 0, 1), at(9, 0, 7), Loss::Reset, D::None),
-            (at(9, 0, 1), at(9, 1, 8), Loss::Closed, D::Open),
-            (at(9, 0, 1), at(10, 0, 8), Loss::Closed, D::Possible),
-            (at(9, 0, 1), at(10, 0, 7), Loss::Closed, D::Possible),
-            (at(9, 0, 1), at(99, 0, 7), Loss::Reset, D::Possible),
-            (at(9, 1, 1), at(9, 0, 7), Loss::Reset, D::Possible),
+        for (before, now, expected) in [
+            (at(9, 0, 1), at(9, 0, 7), D::None),
+            (at(9, 0, 1), at(9, 1, 8), D::Open),
+            (at(9, 0, 1), at(10, 0, 8), D::Possible),
+            (at(9, 0, 1), at(10, 0, 7), D::Possible),
+            (at(9, 1, 1), at(9, 0, 7), D::Possible),
         ] {
-            assert_eq!(judge(before, now, loss), expected, "{before:?} {now:?} {loss:?}");
+            assert_eq!(judge(before, now), expected, "{before:?} {now:?}");
         }
     }
 }

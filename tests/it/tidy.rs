@@ -49,8 +49,8 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("demo", &["http1", "ws"]),
-    ("upstream", &["http1", "config", "clock", "telemetry"]),
-    ("relay", &["sse", "ws", "http1", "live", "telemetry", "config", "clock"]),
+    ("upstream", &["outbox", "http1", "config", "clock", "telemetry"]),
+    ("relay", &["outbox", "sse", "ws", "http1", "live", "telemetry", "config", "clock"]),
     ("telemetry", &["live", "ws", "config", "clock"]),
     ("live", &["http1"]),
     ("headers", &["http1", "config"]),
@@ -60,6 +60,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("sse", &[]),
     ("ws", &[]),
     ("clock", &[]),
+    ("outbox", &[]),
 ];
 
 #[test]

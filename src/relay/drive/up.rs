@@ -9,6 +9,7 @@ use super::{End, Event, Link, Loss, Wire};
 use crate::clock;
 use crate::live::reason::CloseReason;
 use crate::relay::client::READ_AHEAD_BYTES;
+use crate::relay::gate::Gate;
 use crate::relay::scratch::Scratch;
 
 impl<U: Wire> Link<'_, U> {
@@ -23,7 +24,7 @@ impl<U: Wire> Link<'_, U> {
         }
         let uploading = self.upstream.is_some() && !self.upload.is_done() && !self.upload_broken;
         let unread = if uploading {
-            !self.to_upstream.is_empty() || self.holds_body()
+            !self.to_upstream.is_empty()
         } else {
             self.client.inbox.len() >= READ_AHEAD_BYTES
         };
@@ -74,24 +75,18 @@ impl<U: Wire> Link<'_, U> {
         Continue(true)
     }
 
-    /// Whether the body has to wait until the head is acknowledged.
-    fn holds_body(&mut self) -> bool {
-        let Some(hold) = &self.hold else { return false };
-        let heard = self.upstream.as_ref().is_none_or(U::is_acknowledged);
-        if heard || clock::now() >= hold.until {
-            self.hold = None;
-        }
-        self.hold.is_some()
-    }
-
     pub(super) fn write_upstream(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(upstream) = &mut self.upstream else { return false };
         let mut moved = false;
         while !self.to_upstream.is_empty() {
             let rest = self.to_upstream.rest();
-            let piece = match self.first_push {
-                0 => rest,
-                length => &rest[..length.min(rest.len())],
+            let piece = match self.gate.as_ref().map(Gate::allowance) {
+                None => rest,
+                Some(0) => {
+                    self.arm_earlier();
+                    return moved;
+                }
+                Some(length) => &rest[..length.min(rest.len())],
             };
             match Pin::new(&mut *upstream).poll_write(cx, piece) {
                 Poll::Pending => {
@@ -103,8 +98,11 @@ impl<U: Wire> Link<'_, U> {
                 }
                 Poll::Ready(Ok(count)) if count > 0 => {
                     moved = true;
+                    self.upstream_unflushed = true;
                     self.to_upstream.take(count);
-                    self.first_push = self.first_push.saturating_sub(count);
+                    if let Some(gate) = &mut self.gate {
+                        gate.wrote(count, clock::now());
+                    }
                 }
                 // It may have answered before it closed: what it said decides.
                 Poll::Ready(result) => {
@@ -115,6 +113,11 @@ impl<U: Wire> Link<'_, U> {
                 }
             }
         }
+        // TLS may hold a part of what it took. An error is seen by the next read.
+        if self.upstream_unflushed && Pin::new(&mut *upstream).poll_flush(cx).is_pending() {
+            return moved;
+        }
+        self.upstream_unflushed = false;
         if self.timers.upstream_is_stalled() {
             self.timers.upstream_flows(clock::now());
             self.arm_earlier();

@@ -12,7 +12,7 @@ use super::failure::{before_response, in_response};
 use super::response;
 use super::sending::Sent;
 use crate::http1::framing::Framing;
-use crate::relay::outbox::Outbox;
+use crate::outbox::Outbox;
 
 /// Where a response is read.
 pub(super) struct Receiving {
