@@ -4,11 +4,12 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::connect::{Connector, Limits};
 use super::endpoint::Endpoint;
 use super::{Upstream, checker, resolver};
+use crate::config::model;
 
 /// Between two looks.
 const TICK: Duration = Duration::from_millis(500);
@@ -39,6 +40,8 @@ impl Drop for Upkeep {
 }
 
 async fn look_after(upstream: Weak<Upstream>, connector: Arc<Connector>, limits: Limits) {
+    // Beside the rest: an endpoint that lets us wait keeps nobody else waiting.
+    let mut warming = JoinSet::new();
     loop {
         {
             let Some(upstream) = upstream.upgrade() else { return };
@@ -53,8 +56,12 @@ async fn look_after(upstream: Weak<Upstream>, connector: Arc<Connector>, limits:
             for endpoint in endpoints {
                 endpoint.sessions().look_after(endpoint.idle_limit(upstream.pool()));
             }
-            for endpoint in upstream.fit_endpoints() {
-                warm(&upstream, &endpoint, &connector, limits).await;
+            while warming.try_join_next().is_some() {}
+            if warming.is_empty() && upstream.pool().warm > 0 {
+                for endpoint in upstream.fit_endpoints() {
+                    let (pool, connector) = (upstream.pool().clone(), Arc::clone(&connector));
+                    warming.spawn(async move { warm(&pool, &endpoint, &connector, limits).await });
+                }
             }
         }
         tokio::time::sleep(TICK).await;
@@ -62,13 +69,7 @@ async fn look_after(upstream: Weak<Upstream>, connector: Arc<Connector>, limits:
 }
 
 /// Opens what is missing of `pool.warm`.
-async fn warm(
-    upstream: &Upstream,
-    endpoint: &Arc<Endpoint>,
-    connector: &Connector,
-    limits: Limits,
-) {
-    let pool = upstream.pool();
+async fn warm(pool: &model::Pool, endpoint: &Arc<Endpoint>, connector: &Connector, limits: Limits) {
     if pool.http2 {
         // One connection carries many exchanges and stays open between them.
         return;
