@@ -103,8 +103,10 @@ impl Download {
     /// did, and how many bytes it is. Nothing else may follow, not even the body's proper end.
     pub fn push_error(&mut self, failure: &Failure<'_>, out: &mut Vec<u8>) -> Option<u64> {
         let scanner = self.scanner.as_ref().filter(|_| self.open_ended)?;
-        let before = scanner.room_for_event()?;
-        let event = [before.as_bytes(), &scanner.dialect().error_event(failure)].concat();
+        if !scanner.has_room_for_event() {
+            return None;
+        }
+        let event = scanner.dialect().error_event(failure);
         frame(self.chunked, &event, out);
         self.heartbeat = None;
         Some(event.len() as u64)

@@ -43,7 +43,8 @@ impl Dialect {
         let path = path.trim_end_matches('/');
         let ends = |segment: &str| path.ends_with(segment);
         match () {
-            () if ends("/completions") => Some(Self::OpenAiChat),
+            // Bare `/completions` is llama.cpp's own API, whose streams end without a mark.
+            () if ends("/chat/completions") || ends("/v1/completions") => Some(Self::OpenAiChat),
             () if ends("/responses") => Some(Self::OpenAiResponses),
             () if ends("/messages") => Some(Self::Anthropic),
             () => None,
@@ -99,6 +100,7 @@ mod tests {
         for (path, expected) in [
             ("/v1/chat/completions", Some(Dialect::OpenAiChat)),
             ("/v1/completions", Some(Dialect::OpenAiChat)),
+            ("/completions", None),
             ("/openai/v1/responses/", Some(Dialect::OpenAiResponses)),
             ("/v1/messages", Some(Dialect::Anthropic)),
             ("/v1/messages/count", None),

@@ -61,22 +61,17 @@ impl Scanner {
         self.marks.is_unfinished()
     }
 
-    /// What has to be written before an event of our own, once the upstream has failed; `None`
-    /// where none may stand.
+    /// Whether an event of our own may be written, once the upstream has failed.
     ///
-    /// An unfinished event without data may be ended by a blank line: nobody dispatches it. One
-    /// with data would look whole, so it is left as it is, and only the cut tells.
-    pub fn room_for_event(&self) -> Option<&'static str> {
-        match self.state {
-            State::Bom(_) | State::InName(_) | State::InLine => None,
-            State::Start | State::LineStart | State::AfterCr => {
-                match (self.in_event, self.has_data) {
-                    (false, _) => Some(""),
-                    (true, false) => Some("\n"),
-                    (true, true) => None,
-                }
-            }
-        }
+    /// An unfinished event without data is taken over: the last `event` line counts. (Ended by a
+    /// blank line instead, it makes OpenAI's SDKs choke on empty data.) One with data would look
+    /// whole, so it is left as it is, and only the cut tells.
+    pub fn has_room_for_event(&self) -> bool {
+        let line_has_ended = match self.state {
+            State::Start | State::LineStart | State::AfterCr => true,
+            State::Bom(_) | State::InName(_) | State::InLine => false,
+        };
+        line_has_ended && !self.has_data
     }
 
     /// Whether no byte has been seen.
@@ -220,21 +215,21 @@ mod tests {
     #[test]
     fn where_an_event_of_ours_may_stand() {
         for (text, expected) in [
-            ("", Some("")),
-            ("data: a\n\n", Some("")),
-            ("data: a\r\n\r", Some("")),
-            ("data: a\n", None),
-            ("data: a", None),
-            ("event: x\n", Some("\n")),
-            ("event: x", None),
-            ("id: 4\nda", None),
-            ("event: x\ndata: y\n", None),
-            (": comment\n", Some("")),
-            ("\u{feff}", Some("")),
+            ("", true),
+            ("data: a\n\n", true),
+            ("data: a\r\n\r", true),
+            ("data: a\n", false),
+            ("data: a", false),
+            ("event: x\n", true),
+            ("event: x", false),
+            ("id: 4\nda", false),
+            ("event: x\ndata: y\n", false),
+            (": comment\n", true),
+            ("\u{feff}", true),
         ] {
             let mut scanner = scanner();
             scanner.scan(text.as_bytes());
-            assert_eq!(scanner.room_for_event(), expected, "{text:?}");
+            assert_eq!(scanner.has_room_for_event(), expected, "{text:?}");
         }
     }
 

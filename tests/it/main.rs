@@ -18,6 +18,8 @@ mod bodies;
 mod cli;
 /// `longwire demo`: its page in a browser, its model under SDKs.
 mod demo;
+/// What model APIs' streams end with and fail with, and what SDKs make of it.
+mod dialects;
 /// SIGTERM: what runs on, what ends, and when.
 mod drain;
 /// Every event when it is read, byte for byte.
