@@ -339,6 +339,7 @@ impl<'a, U: Wire> Link<'a, U> {
         self.to_client.push_with(|out| told = body.push_error(failure, out));
         if let Some(bytes) = told {
             self.meter.error_event(bytes);
+            self.timers.over();
             self.ending = Some(end);
         }
         told.is_some()
@@ -437,7 +438,10 @@ impl<'a, U: Wire> Link<'a, U> {
         match due {
             Due::Commit => Break(Event::Commit),
             Due::End(reason) => Break(Event::End(reason.into())),
-            Due::Heartbeat => self.heartbeat(cx, out),
+            Due::Heartbeat => {
+                let moved = self.heartbeat(cx, out)?;
+                Continue(moved || opens)
+            }
             Due::Nothing => Continue(opens),
         }
     }

@@ -43,6 +43,8 @@ pub struct Timers {
     quiet_since: Option<Instant>,
     /// When the response may begin without the upstream.
     commit_at: Option<Instant>,
+    /// Only the client is waited for any more.
+    over: bool,
     /// Bytes for the client that it has not taken.
     client_stalled: Option<Instant>,
     /// Bytes for the upstream that it has not taken.
@@ -57,6 +59,7 @@ impl Timers {
             waiting: Waiting::Request(began),
             quiet_since: None,
             commit_at: None,
+            over: false,
             client_stalled: None,
             upstream_stalled: None,
         }
@@ -76,6 +79,12 @@ impl Timers {
     pub fn detached(&mut self) {
         self.waiting = Waiting::Place;
         self.upstream_stalled = None;
+    }
+
+    /// It is over but for the client, which has to take what is left.
+    pub fn over(&mut self) {
+        self.detached();
+        self.over = true;
     }
 
     /// There is one: the request goes to it from the start.
@@ -215,6 +224,7 @@ impl Timers {
         let [waiting, sending] = upstream;
         let client = self.client_stalled.and_then(|since| at(since, slow, CloseReason::SlowClient));
         let whole = at(self.began, limits.max_duration, CloseReason::MaxDuration);
+        let whole = whole.filter(|_| !self.over);
         [waiting, sending, client, whole].into_iter().flatten()
     }
 }

@@ -234,3 +234,34 @@ async fn without_error_events_only_the_cut_tells() {
     let response = client.response().await;
     assert_eq!((response.text(), response.complete), ("data: a\n\n", false));
 }
+
+#[tokio::test]
+async fn what_was_waited_for_in_vain_is_told() {
+    for (answer, route, reason) in [
+        (SSE, "timeouts.first_event = \"300ms\"", "first_event_timeout"),
+        (&[SSE, "9\r\ndata: a\n\n\r\n"].concat(), "timeouts.idle = \"300ms\"", "idle_timeout"),
+        (
+            &[SSE, "9\r\ndata: a\n\n\r\n"].concat(),
+            "timeouts.max_duration = \"300ms\"",
+            "max_duration",
+        ),
+        ("", &format!("{EARLY}\ntimeouts.first_byte = \"400ms\""), "first_byte_timeout"),
+    ] {
+        let answer = answer.to_owned();
+        let upstream = Upstream::serve(move |mut upstream: Conversation| {
+            let answer = answer.clone();
+            async move {
+                upstream.request().await;
+                upstream.write(answer).await;
+                upstream.hold().await;
+            }
+        })
+        .await;
+        let proxy = Proxy::to(upstream.address).route(route).start().await;
+        let response = asked(&proxy, CHAT.path).await.response().await;
+        assert!(!response.complete, "{reason}");
+        let told = format!("\"type\":\"{reason}\"");
+        assert!(response.text().contains(&told), "{reason}: {:?}", response.text());
+        assert_eq!(proxy.reason().await, reason);
+    }
+}
