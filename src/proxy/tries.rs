@@ -21,7 +21,7 @@ use crate::upstream::NoSeat;
 use crate::upstream::connect::{Connected, Limits, Want};
 use crate::upstream::connection::Connection;
 use crate::upstream::http2::NotProcessed;
-use crate::upstream::replay::{self, Failure};
+use crate::upstream::replay::{self, Again, Failure};
 use crate::upstream::roster::{Ask, Verdict};
 
 /// What became of a request.
@@ -106,10 +106,8 @@ impl<'f> Tries<'f> {
             if self.reached.seat.is_none()
                 && let Err(no_seat) = self.seat(link).await?
             {
-                let denial = match (no_seat, self.last.take()) {
-                    (NoSeat::AllTried, Some(last)) => last,
-                    (no_seat, _) => Denial::no_seat(no_seat),
-                };
+                // What the last try came to says more than that there is no other.
+                let denial = self.last.take().unwrap_or_else(|| Denial::no_seat(no_seat));
                 return Err((CloseReason::UpstreamReset.into(), Some(denial)));
             }
             let failure = match self.connect(link).await? {
@@ -185,7 +183,6 @@ impl<'f> Tries<'f> {
     fn attach(&mut self, link: &mut Relay<'_>, connected: Connected) {
         let Connected { connection, reused } = connected;
         let metrics = connection.endpoint().metrics();
-        self.reached.connection = Some(if reused { "reused" } else { "new" });
         if reused {
             metrics.on_reused.inc()
         } else {
@@ -194,9 +191,12 @@ impl<'f> Tries<'f> {
         let (head, admitted) = self.asked.as_ref().expect("no response has begun");
         let encoded = self.forward.encode_request(head, admitted, connection.endpoint());
         self.reached.connection = Some(if reused { "reused" } else { "new" });
-        // What is idempotent is simply sent again.
-        let risky =
-            connection.may_be_stale() && !replay::is_idempotent(&self.forward.request.method);
+        // What is idempotent is simply sent again. And a gate that stays shut is of use only if
+        // there can be another try.
+        let may_repeat = self.decide(link, Failure::NotDelivered { reused: true }).is_some();
+        let risky = may_repeat
+            && connection.may_be_stale()
+            && !replay::is_idempotent(&self.forward.request.method);
         let gate = risky.then(|| Gate::new(encoded.len(), connection.patience())).flatten();
         link.attach(connection, &encoded, gate);
     }
@@ -223,19 +223,24 @@ impl<'f> Tries<'f> {
 
     /// There is no answer.
     async fn failed(&mut self, link: &mut Relay<'_>, end: End) -> Next {
-        let failure = match end.reason {
+        let (failure, is_bad) = match end.reason {
             CloseReason::UpstreamReset => self.lost(link).await,
-            CloseReason::FirstByteTimeout => {
-                self.report(Verdict::Bad);
-                Failure::FirstByteTimeout
-            }
+            CloseReason::FirstByteTimeout => (Failure::FirstByteTimeout, true),
             CloseReason::ProtocolError if !end.client_to_blame => {
                 self.report(Verdict::Bad);
                 return Next::ended(end, None);
             }
             _ => return Next::ended(end, None),
         };
+        // An endpoint that gets another chance with this exchange is judged by that.
+        let stays = self.decide(link, failure).is_some_and(|again| again.same_endpoint);
+        if is_bad && !stays {
+            self.report(Verdict::Bad);
+        }
         if !self.again(link, failure) {
+            if is_bad && stays {
+                self.report(Verdict::Bad);
+            }
             return Next::ended(end, None);
         }
         self.last = Some(Denial::from_end(end));
@@ -243,16 +248,18 @@ impl<'f> Tries<'f> {
         Next::Again
     }
 
-    /// The connection was lost: was it the connection's fault or the endpoint's, and did the
-    /// request get through?
-    async fn lost(&mut self, link: &mut Relay<'_>) -> Failure {
+    /// The connection was lost: did the request get through, and was it the endpoint's fault rather
+    /// than the connection's?
+    async fn lost(&mut self, link: &mut Relay<'_>) -> (Failure, bool) {
         // What broke off in an answer was no stale connection.
         let has_begun = link.answer_has_begun();
         let was_gated = link.is_gated();
         let at_once = link.acknowledges_at_once();
         let reused = self.reached.connection == Some("reused") && !has_begun;
         let (connection, loss) = link.detach();
-        let Some(connection) = connection else { return Failure::Lost { reused } };
+        let Some(connection) = connection else { return (Failure::Lost { reused }, true) };
+        // One that only kept us waiting has not closed anything.
+        let was_closed = loss.is_some();
         let undelivered = !has_begun
             && match loss {
                 _ if was_gated => true,
@@ -260,13 +267,15 @@ impl<'f> Tries<'f> {
                 Some(loss) => connection.was_undelivered(at_once || is_fin(&loss)).await,
                 None => false,
             };
-        if reused && undelivered {
+        let is_stale = reused && undelivered;
+        if is_stale && was_closed {
             connection.was_stale();
-        } else {
-            self.report(Verdict::Bad);
         }
         self.forward.put_away(connection, false);
-        if undelivered { Failure::NotDelivered { reused } } else { Failure::Lost { reused } }
+        match undelivered {
+            true => (Failure::NotDelivered { reused }, !is_stale),
+            false => (Failure::Lost { reused }, true),
+        }
     }
 
     fn answered(&mut self, link: &mut Relay<'_>, head: Box<ResponseHead>) -> Next {
@@ -283,6 +292,11 @@ impl<'f> Tries<'f> {
             let interim = passes.then(|| self.forward.encode_interim(*head));
             link.interim(&interim.unwrap_or_default());
             return Next::Wait;
+        }
+        // An answer to half a head (408, as a rule) is about the connection, not about the request.
+        if link.is_gated() && self.again(link, Failure::NotDelivered { reused: true }) {
+            self.drop_upstream(link);
+            return Next::Again;
         }
         let bad = matches!(status, 502..=504);
         self.report(if bad { Verdict::Bad } else { Verdict::Good });
@@ -319,7 +333,11 @@ impl<'f> Tries<'f> {
         let upload = link.upload();
         let body = upload.kept().filter(|_| upload.is_done());
         let asker = self.forward.asker(upload.is_done());
-        let possible = self.sent.is_none() && self.forward.wanted.is_none() && !asker.to_head;
+        let possible = self.sent.is_none()
+            && self.forward.wanted.is_none()
+            && !asker.to_head
+            // Nothing could be put between: the client would never send its body.
+            && !link.expects_continue();
         if !possible || !early::asks_for_stream(head, body) {
             return;
         }
@@ -377,12 +395,7 @@ impl<'f> Tries<'f> {
     /// Whether to try again; if so, what comes next is prepared.
     fn again(&mut self, link: &Relay<'_>, failure: Failure) -> bool {
         let (rules, upstream) = (&self.forward.rules.retry, self.forward.upstream);
-        let request = replay::Request {
-            method: &self.forward.request.method,
-            is_kept: link.upload().kept().is_some(),
-            tries: self.reached.tries,
-        };
-        let Some(again) = replay::decide(rules, failure, request) else { return false };
+        let Some(again) = self.decide(link, failure) else { return false };
         let Some(seat) = &self.reached.seat else { return false };
         let id = seat.endpoint().id();
         if !again.same_endpoint && !upstream.has_another(&self.ask, id) {
@@ -402,6 +415,16 @@ impl<'f> Tries<'f> {
             self.reached.seat = None;
         }
         true
+    }
+
+    /// What the rules say about another try.
+    fn decide(&self, link: &Relay<'_>, failure: Failure) -> Option<Again> {
+        let request = replay::Request {
+            method: &self.forward.request.method,
+            is_kept: link.upload().kept().is_some(),
+            tries: self.reached.tries,
+        };
+        replay::decide(&self.forward.rules.retry, failure, request)
     }
 
     fn drop_upstream(&self, link: &mut Relay<'_>) {

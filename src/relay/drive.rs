@@ -46,7 +46,8 @@ pub enum Event {
     /// A response head, interim or final. Call [`Link::interim`], [`Link::begin`] or
     /// [`Link::join`] next, or detach the upstream.
     Head(Box<ResponseHead>),
-    /// The time is over for which the true status is held. Call [`Link::begin_early`] or nothing.
+    /// The time is over for which the true status is held; comes again when the request is
+    /// complete, if it was not. Call [`Link::begin_early`] or nothing.
     Commit,
     /// It is over, or its upstream is.
     End(End),
@@ -149,6 +150,8 @@ pub struct Link<'a, U> {
     inbox: Vec<u8>,
     /// The client waits for the upstream's word before it sends the body.
     expects_continue: bool,
+    /// The time to commit came before the whole request, which may say that it asks for a stream.
+    commit_again: bool,
     /// The upstream takes no more of the request.
     upload_broken: bool,
     /// How the upstream connection was lost: the first thing that happened.
@@ -212,6 +215,7 @@ impl<'a, U: Wire> Link<'a, U> {
             look_at: None,
             inbox: Vec::new(),
             expects_continue,
+            commit_again: false,
             upload_broken: false,
             lost: None,
             upstream_clean: true,
@@ -272,6 +276,11 @@ impl<'a, U: Wire> Link<'a, U> {
         self.acknowledges_at_once
     }
 
+    /// Whether the client waits for `100 Continue`.
+    pub fn expects_continue(&self) -> bool {
+        self.expects_continue
+    }
+
     /// Whether some of the next response head has come.
     pub fn answer_has_begun(&self) -> bool {
         self.head.as_ref().is_some_and(|head| !head.is_empty())
@@ -313,6 +322,7 @@ impl<'a, U: Wire> Link<'a, U> {
     fn head_is_read(&mut self) {
         let now = clock::now();
         self.upload.forget();
+        self.gate = None;
         self.head = None;
         let Some(body) = &self.body else { return };
         self.timers.head_read(body.has_heartbeats(), now);
@@ -430,7 +440,10 @@ impl<'a, U: Wire> Link<'a, U> {
         let due = self.timers.due(self.around.rules, now);
         match due {
             Due::Heartbeat => self.timers.heartbeat_done(now),
-            Due::Commit => self.timers.held(),
+            Due::Commit => {
+                self.timers.held();
+                self.commit_again = !self.upload.is_done();
+            }
             Due::Nothing | Due::End(_) => {}
         }
         self.armed = None;

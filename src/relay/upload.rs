@@ -15,6 +15,8 @@ pub struct Upload {
     /// All data so far, if it may still have to be sent again and is not too long.
     kept: Option<Vec<u8>>,
     keep_max_bytes: usize,
+    /// It has a length, and is kept whatever comes.
+    fits: bool,
 }
 
 impl Upload {
@@ -24,7 +26,9 @@ impl Upload {
         let decoder = BodyDecoder::new(framing);
         let done = decoder.is_done();
         let chunked = framing == Framing::Chunked;
-        Self { decoder, chunked, done, bytes: 0, kept: Some(Vec::new()), keep_max_bytes }
+        let fits = matches!(framing, Framing::Length(length) if length <= keep_max_bytes as u64);
+        let kept = Some(Vec::new());
+        Self { decoder, chunked, done, bytes: 0, kept, keep_max_bytes, fits }
     }
 
     /// Whether the whole body was taken from the client.
@@ -40,6 +44,11 @@ impl Upload {
     /// The data so far, if all of it is kept.
     pub fn kept(&self) -> Option<&[u8]> {
         self.kept.as_deref()
+    }
+
+    /// Whether all of it will be kept, so that it may be taken before there is an upstream.
+    pub fn will_be_kept(&self) -> bool {
+        self.fits && self.kept.is_some()
     }
 
     /// It will not have to be sent again.
@@ -162,5 +171,8 @@ mod tests {
         push(&mut upload, b"d");
         assert_eq!(upload.kept(), None);
         assert!(Upload::new(Framing::None, 0).kept().is_some(), "there is nothing to keep");
+        assert!(Upload::new(Framing::Length(3), 3).will_be_kept());
+        assert!(!Upload::new(Framing::Length(4), 3).will_be_kept());
+        assert!(!Upload::new(Framing::Chunked, 3).will_be_kept(), "nobody knows how long it is");
     }
 }

@@ -138,9 +138,6 @@ impl Connector {
             return;
         }
         let closed = |reason| endpoint.metrics().pool_closed(reason).inc();
-        if endpoint.idle() >= pool.max_idle {
-            return closed(PoolClose::Full);
-        }
         if !connection.is_usable() {
             return closed(PoolClose::PeerClosed);
         }
@@ -149,7 +146,9 @@ impl Connector {
             return closed(PoolClose::MaxLifetime);
         }
         let limit = endpoint.idle_limit(pool).into_iter().chain(life).min();
-        connection.rest(limit);
+        if !connection.rest(pool.max_idle, limit) {
+            return closed(PoolClose::Full);
+        }
         let meta = ConnectionMeta::new(endpoint.id(), connection.number());
         let shared = Arc::new(Mutex::new(connection));
         let watched = Arc::clone(&shared).try_lock_owned().expect("it was made a moment ago");
@@ -176,7 +175,9 @@ async fn share(
     if may_reuse && let Some(connected) = place() {
         return Ok(connected);
     }
-    let _opening = endpoint.opening.lock().await;
+    let patience = limits.connect + limits.tls;
+    let opening = tokio::time::timeout(patience, endpoint.opening.lock()).await;
+    let _opening = opening.map_err(|_| ConnectResult::Timeout)?;
     // Somebody else may have opened one meanwhile.
     if may_reuse && let Some(connected) = place() {
         return Ok(connected);

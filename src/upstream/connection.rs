@@ -107,10 +107,11 @@ impl Connection {
         is_open && matches!(read, Poll::Pending)
     }
 
-    /// Into the pool, for at most `limit`.
-    pub(super) fn rest(&mut self, limit: Option<Duration>) {
-        self.count.iter_mut().for_each(|count| count.set_idle(true));
-        self.idle = Some(Idle { since: clock::now(), limit, ended: None });
+    /// Into the pool for at most `limit`, if its endpoint has fewer than `most` there.
+    pub(super) fn rest(&mut self, most: usize, limit: Option<Duration>) -> bool {
+        let rests = self.count.as_mut().is_some_and(|count| count.rest(most));
+        self.idle = rests.then(|| Idle { since: clock::now(), limit, ended: None });
+        rests
     }
 
     /// Out of the pool, if it is still good: nobody has closed it, it is not too old, and it was
@@ -132,7 +133,7 @@ impl Connection {
         }
         self.idle = None;
         self.idled = idle_for;
-        self.count.iter_mut().for_each(|count| count.set_idle(false));
+        self.count.iter_mut().for_each(Count::wake);
         self.begin();
         true
     }

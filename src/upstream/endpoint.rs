@@ -214,10 +214,24 @@ impl Count {
         count
     }
 
-    /// Moves it to the idle ones, or back.
-    pub(super) fn set_idle(&mut self, idle: bool) {
+    /// Moves it to the idle ones, if there are fewer than `most`: in one step, since workers give
+    /// connections back at the same time.
+    pub(super) fn rest(&mut self, most: usize) -> bool {
+        let one_more = |idle: usize| (idle < most).then_some(idle + 1);
+        let (order, idle) = (Ordering::Relaxed, &self.endpoint.idle);
+        if idle.fetch_update(order, order, one_more).is_err() {
+            return false;
+        }
+        self.endpoint.metrics().idle.inc();
         self.leave();
-        self.idle = idle;
+        self.idle = true;
+        true
+    }
+
+    /// Moves it back to the active ones.
+    pub(super) fn wake(&mut self) {
+        self.leave();
+        self.idle = false;
         self.enter();
     }
 

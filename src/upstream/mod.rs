@@ -224,10 +224,9 @@ impl Upstream {
     }
 
     async fn names_are_known(&self) {
-        if !*self.looked_up.borrow() {
-            // The sender lives as long as `self`.
-            let _ = self.looked_up.subscribe().wait_for(|&known| known).await;
-        }
+        // The sender lives as long as `self`. One endpoint is enough; the others come in later.
+        let is_enough = |known: &bool| *known || !self.roster().is_empty();
+        let _ = self.looked_up.subscribe().wait_for(is_enough).await;
     }
 
     /// Logs a change of an endpoint's state, once, and shows it.

@@ -17,6 +17,10 @@ use crate::telemetry::metrics::ConnectResult;
 /// A name that has never been resolved is looked up again after this, or sooner.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// A resolver that takes longer has failed: it asks its first server for five seconds
+/// (resolv.conf(5)).
+const LOOK_UP_MAX: Duration = Duration::from_secs(6);
+
 /// Runs until the upstream is gone.
 pub(super) async fn run(upstream: Weak<Upstream>) {
     let mut names = JoinSet::new();
@@ -39,27 +43,28 @@ pub(super) async fn run(upstream: Weak<Upstream>) {
 }
 
 async fn keep_looking(upstream: Weak<Upstream>, source: Arc<Source>) {
-    let mut pause = source.config().resolve;
     loop {
+        let mut pause = source.config().resolve;
+        {
+            let Some(upstream) = upstream.upgrade() else { return };
+            if !upstream.roster().has(&source.config().name) {
+                pause = pause.min(RETRY);
+            }
+        }
         tokio::time::sleep(pause).await;
         let Some(upstream) = upstream.upgrade() else { return };
-        let resolved = upstream.look_up(&source).await;
-        pause = source.config().resolve;
-        if !resolved && !upstream.roster().has(&source.config().name) {
-            pause = pause.min(RETRY);
-        }
+        upstream.look_up(&source).await;
     }
 }
 
 impl Upstream {
-    /// Looks a name up, and takes its addresses in; says whether there are any.
-    async fn look_up(self: &Arc<Self>, source: &Arc<Source>) -> bool {
-        let Address::Tcp { host, port } = &source.config().address else { return false };
+    /// Looks a name up, and takes its addresses in.
+    async fn look_up(self: &Arc<Self>, source: &Arc<Source>) {
+        let Address::Tcp { host, port } = &source.config().address else { return };
         match look_up(host, *port).await {
             Ok(addresses) => {
                 source.resolution_changes(true);
                 self.take_in(source, &addresses);
-                true
             }
             Err(error) => {
                 source.metrics().connects(ConnectResult::Dns).inc();
@@ -67,7 +72,6 @@ impl Upstream {
                     let (upstream, endpoint) = (self.name(), &source.config().name);
                     tracing::warn!(upstream, endpoint, %error, "name is not resolved");
                 }
-                false
             }
         }
     }
@@ -93,12 +97,15 @@ impl Upstream {
         });
         self.serve_queue(&mut roster);
         drop(roster);
+        // Those who wait for any endpoint at all.
+        self.looked_up.send_modify(|_| {});
         self.show();
     }
 }
 
 async fn look_up(host: &str, port: u16) -> io::Result<HashSet<SocketAddr>> {
-    let found: HashSet<_> = tokio::net::lookup_host((host, port)).await?.collect();
+    let found = tokio::time::timeout(LOOK_UP_MAX, tokio::net::lookup_host((host, port))).await;
+    let found: HashSet<_> = found.map_err(io::Error::from)??.collect();
     if found.is_empty() {
         return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
     }

@@ -136,24 +136,9 @@ impl<W> Roster<W> {
 
     /// Takes a place at the endpoint that is next.
     pub fn pick(&mut self, ask: &Ask, now: Instant) -> Picked {
-        let untried =
-            |member: &Member| !member.retired && !ask.tried.contains(&member.endpoint.id());
-        let fit = |member: &Member| untried(member) && member.health.admits(now);
-        // A backup is there for when all the others are down, not for when they are busy.
-        let primaries = self.rows(|member| fit(member) && !member.endpoint.config().backup);
-        let fit_rows = if primaries.is_empty() { self.rows(fit) } else { primaries };
-        if fit_rows.is_empty() {
+        let Some(rows) = self.open_rows(ask, now) else {
             return Picked::Nobody { retry_after: self.retry_after(now) };
-        }
-        let has_room = |row: &usize| {
-            let member = &self.members[*row];
-            let capacity = member.endpoint.capacity(&self.config.pool);
-            capacity.is_none_or(|most| member.streams < most)
         };
-        let mut rows: Vec<_> = fit_rows.into_iter().filter(has_room).collect();
-        if rows.iter().any(|&row| !self.members[row].health.avoided(now)) {
-            rows.retain(|&row| !self.members[row].health.avoided(now));
-        }
         let candidates: Vec<_> = rows.iter().map(|&row| self.candidate(row, now)).collect();
         let Some(index) = self.balancer.pick(&candidates, ask.key) else { return Picked::Full };
         let member = &mut self.members[rows[index]];
@@ -235,7 +220,10 @@ impl<W> Roster<W> {
 
     /// The next of those who wait, with its place, if there is one for it.
     pub fn next_waiter(&mut self, now: Instant) -> Option<(W, Arc<Endpoint>)> {
-        if self.queue.is_empty() {
+        // Not worth a look at each of them while there is no place for anybody.
+        if self.queue.is_empty()
+            || self.open_rows(&Ask::default(), now).is_none_or(|r| r.is_empty())
+        {
             return None;
         }
         // The queue is out of reach of `pick` meanwhile, which does not look at it.
@@ -262,6 +250,29 @@ impl<W> Roster<W> {
     /// Whether the upstream can bear another try.
     pub fn spend(&mut self, percent: u32, now: Instant) -> bool {
         self.budget.spend(percent, now)
+    }
+
+    /// The rows that may be picked now: empty if all that are fit are full, none if none is fit.
+    fn open_rows(&self, ask: &Ask, now: Instant) -> Option<Vec<usize>> {
+        let untried =
+            |member: &Member| !member.retired && !ask.tried.contains(&member.endpoint.id());
+        let fit = |member: &Member| untried(member) && member.health.admits(now);
+        // A backup is there for when all the others are down, not for when they are busy.
+        let primaries = self.rows(|member| fit(member) && !member.endpoint.config().backup);
+        let fit_rows = if primaries.is_empty() { self.rows(fit) } else { primaries };
+        if fit_rows.is_empty() {
+            return None;
+        }
+        let has_room = |row: &usize| {
+            let member = &self.members[*row];
+            let capacity = member.endpoint.capacity(&self.config.pool);
+            capacity.is_none_or(|most| member.streams < most)
+        };
+        let mut rows: Vec<_> = fit_rows.into_iter().filter(has_room).collect();
+        if rows.iter().any(|&row| !self.members[row].health.avoided(now)) {
+            rows.retain(|&row| !self.members[row].health.avoided(now));
+        }
+        Some(rows)
     }
 
     fn rows(&self, wanted: impl Fn(&Member) -> bool) -> Vec<usize> {

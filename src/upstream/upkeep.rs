@@ -78,7 +78,11 @@ async fn warm(pool: &model::Pool, endpoint: &Arc<Endpoint>, connector: &Connecto
         let room = pool.max_connections.is_none_or(|most| endpoint.connections() < most);
         room && endpoint.idle() < pool.warm
     };
-    while may_open() {
+    // No more than are wanted: an endpoint may accept connections only to close them.
+    for _ in 0..pool.warm {
+        if !may_open() {
+            return;
+        }
         // A failure is counted; whether the endpoint is fit is for requests and checks to say.
         if connector.warm(endpoint, pool, limits).await.is_err() {
             return;

@@ -265,3 +265,26 @@ async fn what_was_waited_for_in_vain_is_told() {
         assert_eq!(proxy.reason().await, reason);
     }
 }
+
+#[tokio::test]
+async fn a_request_that_waits_in_the_queue_is_begun_early_by_its_body_alone() {
+    let body = [SSE, &chunk(CHAT.begins), &chunk(CHAT.ends), "0\r\n\r\n"].concat();
+    let upstream = thinking(body).await;
+    let endpoint = format!("{{ url = \"http://{}\", max_streams = 1 }}", upstream.address);
+    let route = "sse = { commit_after = \"200ms\", heartbeat = \"100ms\" }";
+    let proxy = Proxy::to_endpoints(&endpoint).route(route).start().await;
+    let mut first = asked(&proxy, CHAT.path).await;
+    proxy.metric_becomes(&["longwire_upstream_endpoint_streams{"], 1.0).await;
+    let mut second = asked(&proxy, CHAT.path).await;
+    assert!(second.head().await.starts_with("HTTP/1.1 200 "));
+    assert_eq!(second.text().await, ": keep-alive\n", "while the first has the only place");
+    assert!(soon("the first", first.response()).await.complete);
+    let mut text = String::new();
+    while !text.ends_with(CHAT.ends) {
+        text.push_str(&second.text().await);
+    }
+    assert!(text.contains(CHAT.begins));
+    let requests = upstream.requests();
+    assert_eq!(requests.len(), 2);
+    assert!(requests[1].ends_with("{\"stream\":true}"), "its body was kept: {}", requests[1]);
+}

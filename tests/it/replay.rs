@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::net::TcpSocket;
@@ -376,4 +377,30 @@ async fn a_chunked_body_is_kept_and_sent_again_whole() {
     let (_, body) = again.split_once("\r\n\r\n").unwrap();
     let text: String = body.split("\r\n").skip(1).step_by(2).collect();
     assert_eq!(text, "hello", "{again}");
+}
+
+#[tokio::test]
+async fn a_slow_reader_is_not_given_up_when_there_can_be_no_other_try() {
+    // It reads so late that its kernel's acknowledgement is a delayed one, or none of a read.
+    let upstream = Upstream::serve(|mut upstream| async move {
+        let mut first = true;
+        loop {
+            if !std::mem::take(&mut first) {
+                tokio::time::sleep(Duration::from_millis(700)).await;
+            }
+            if upstream.try_request().await.is_none() {
+                return;
+            }
+            upstream.write(OK).await;
+        }
+    })
+    .await;
+    let proxy = Proxy::to(upstream.address).route("retry.attempts = 0").start().await;
+    for number in 1..=2 {
+        assert_eq!(post(&proxy, b"hi").await.text(), "ok", "request {number}");
+        proxy.logged("end", number).await;
+        // As long as makes a connection one that may be stale.
+        tokio::time::sleep(Duration::from_millis(450)).await;
+    }
+    assert_eq!(upstream.connections(), 1);
 }

@@ -22,7 +22,7 @@ impl<U: Wire> Link<'_, U> {
         if self.client_eof {
             return Continue(false);
         }
-        let uploading = self.upstream.is_some() && !self.upload.is_done() && !self.upload_broken;
+        let uploading = self.takes_body();
         let unread = if uploading {
             !self.to_upstream.is_empty()
         } else {
@@ -57,14 +57,17 @@ impl<U: Wire> Link<'_, U> {
         out: &mut Vec<u8>,
     ) -> ControlFlow<Event, bool> {
         let mut input = bytes;
-        if self.upstream.is_some() && !self.upload.is_done() && !self.upload_broken {
+        if self.takes_body() {
             let before = self.upload.bytes();
             let pushed = self.upload.push(&mut input, out);
             if pushed.is_err() {
                 let reason = CloseReason::ProtocolError;
                 return Break(Event::End(End { reason, client_to_blame: true }));
             }
-            self.to_upstream.push(out);
+            // Without an upstream it is kept, and goes to the next one.
+            if self.upstream.is_some() {
+                self.to_upstream.push(out);
+            }
             out.clear();
             self.expects_continue = false;
             self.meter.request_bytes(self.upload.bytes() - before);
@@ -72,7 +75,16 @@ impl<U: Wire> Link<'_, U> {
             self.write_upstream(cx);
         }
         self.client.inbox.extend_from_slice(input);
+        if self.upload.is_done() && std::mem::take(&mut self.commit_again) {
+            return Break(Event::Commit);
+        }
         Continue(true)
+    }
+
+    /// Whether more of the request's body is wanted: by an upstream, or by the next one.
+    fn takes_body(&self) -> bool {
+        let somewhere = self.upstream.is_some() || self.upload.will_be_kept();
+        somewhere && !self.upload.is_done() && !self.upload_broken
     }
 
     pub(super) fn write_upstream(&mut self, cx: &mut Context<'_>) -> bool {
@@ -115,6 +127,10 @@ impl<U: Wire> Link<'_, U> {
         }
         // TLS may hold a part of what it took. An error is seen by the next read.
         if self.upstream_unflushed && Pin::new(&mut *upstream).poll_flush(cx).is_pending() {
+            if moved || !self.timers.upstream_is_stalled() {
+                self.timers.upstream_stalls(clock::now());
+                self.arm_earlier();
+            }
             return moved;
         }
         self.upstream_unflushed = false;
