@@ -120,6 +120,8 @@ async fn sdks_raise_when_a_stream_breaks_in_an_event() {
         let upstream = hanging_up(chunk(&format!("{}data: {{\"half", api.begins))).await;
         let proxy = Proxy::to(upstream.address).start().await;
         all_raise(api, &proxy, &[], "Hel").await;
+        let ends = proxy.logged("end", api.sdks.len()).await;
+        assert!(ends.iter().all(|end| end["reason"] == "truncated"), "{}: {ends:?}", api.path);
     }
 }
 
@@ -144,6 +146,36 @@ async fn a_stream_that_says_its_end_is_completed() {
         assert!(response.complete, "{}", api.path);
         assert_eq!(response.text(), [api.begins, api.ends].concat());
         assert_eq!(proxy.reason().await, "completed", "{}", api.path);
+    }
+}
+
+#[tokio::test]
+async fn sdks_read_a_whole_stream_full_of_heartbeats() {
+    for api in APIS {
+        let upstream = Upstream::serve(move |mut upstream: Conversation| async move {
+            if upstream.try_request().await.is_none() {
+                return;
+            }
+            upstream.write(SSE).await;
+            // Once there was an id, a heartbeat with a blank line would be an event without data
+            // to the SDKs for Python.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            upstream.chunk(["id: 1\n", api.begins].concat()).await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            // In one write: some SDKs leave as soon as they have read the mark.
+            upstream.write([&chunk(api.ends), "0\r\n\r\n"].concat()).await;
+        })
+        .await;
+        let proxy = Proxy::to(upstream.address).route("sse.heartbeat = \"20ms\"").start().await;
+        let base = format!("{}{}", proxy.url(), api.base);
+        for sdk in api.sdks {
+            let command = [&sdk[..2], &[&base, "--whole"], &sdk[2..]].concat();
+            assert_eq!(Peer::run(&command).await["text"], "Hel", "{sdk:?}");
+        }
+        for end in proxy.logged("end", api.sdks.len()).await {
+            assert_eq!(end["reason"], "completed", "{}: {end}", api.path);
+            assert!(end["heartbeats"].as_u64().unwrap() > 5, "they were there: {end}");
+        }
     }
 }
 
@@ -173,6 +205,18 @@ async fn sdks_raise_what_comes_after_an_early_start() {
         for end in proxy.log("end") {
             assert_eq!((&end["reason"], &end["status"]), (&"late_failure".into(), &200.into()));
         }
+    }
+}
+
+#[tokio::test]
+async fn sdks_raise_when_an_answer_that_is_no_stream_comes_after_an_early_start() {
+    let json = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+    for api in APIS {
+        let upstream = thinking(json.into()).await;
+        let proxy = Proxy::to(upstream.address).route(EARLY).start().await;
+        all_raise(api, &proxy, &["something else than a plain event stream"], "").await;
+        let ends = proxy.logged("end", api.sdks.len()).await;
+        assert!(ends.iter().all(|end| end["reason"] == "late_failure"), "{}: {ends:?}", api.path);
     }
 }
 

@@ -22,6 +22,8 @@ mod demo;
 mod dialects;
 /// SIGTERM: what runs on, what ends, and when.
 mod drain;
+/// Error events byte for byte, and where none may stand.
+mod error_events;
 /// Every event when it is read, byte for byte.
 mod events;
 /// Model servers that fail in turn, under a load of streams.

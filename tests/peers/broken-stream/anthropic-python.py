@@ -1,11 +1,12 @@
 """anthropic for Python reads a stream that breaks: it must raise.
 
-    .venv/bin/python broken-stream/anthropic-python.py BASE_URL [--api create|stream]
+    .venv/bin/python broken-stream/anthropic-python.py BASE_URL [--api create|stream] [--whole]
                                                        [--deadline 30]
 
 BASE_URL has no /v1; `stream` is the SDK's helper that gathers a message. Prints
 {"error":…,"message":…,"text":…}: the class and the words of what was raised, and the text that had
-come by then. A stream that ends without an error is a failure.
+come by then. A stream that ends without an error is a failure. With --whole it is the other way
+round: the stream must end without an error, and {"text":…} is printed.
 """
 
 import sys
@@ -55,10 +56,14 @@ def main(options):
         for piece in {"create": create, "stream": stream}[options.api](client):
             text += piece
     except Exception as error:
+        if options.whole:
+            raise
         return {"error": type(error).__name__, "message": str(error), "text": text}
-    expect(False, f"the stream looks complete: {text!r}")
+    expect(options.whole, f"the stream looks complete: {text!r}")
+    return {"text": text}
 
 
 parser = peer.arguments(__doc__, "BASE_URL")
 parser.add_argument("--api", choices=["create", "stream"], default="create")
+parser.add_argument("--whole", action="store_true")
 peer.client(main, parser.parse_args())

@@ -1,9 +1,11 @@
 """openai for Python reads a stream that breaks: it must raise.
 
-    .venv/bin/python broken-stream/openai-python.py BASE_URL [--api chat|responses] [--deadline 30]
+    .venv/bin/python broken-stream/openai-python.py BASE_URL [--api chat|responses] [--whole]
+                                                    [--deadline 30]
 
 BASE_URL ends in /v1. Prints {"error":…,"message":…,"text":…}: the class and the words of what was
 raised, and the text that had come by then. A stream that ends without an error is a failure.
+With --whole it is the other way round: it must end without one, and {"text":…} is printed.
 """
 
 import sys
@@ -49,10 +51,14 @@ def main(options):
         for piece in {"chat": chat, "responses": responses}[options.api](client):
             text += piece
     except Exception as error:
+        if options.whole:
+            raise
         return {"error": type(error).__name__, "message": str(error), "text": text}
-    expect(False, f"the stream looks complete: {text!r}")
+    expect(options.whole, f"the stream looks complete: {text!r}")
+    return {"text": text}
 
 
 parser = peer.arguments(__doc__, "BASE_URL")
 parser.add_argument("--api", choices=["chat", "responses"], default="chat")
+parser.add_argument("--whole", action="store_true")
 peer.client(main, parser.parse_args())
