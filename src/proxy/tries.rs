@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::admit::Admitted;
-use super::answer::Answer;
+use super::answer::{self, Answer};
 use super::early;
 use super::forward::{Forward, Reached, SWITCHING};
 use super::reply::Denial;
@@ -39,7 +39,8 @@ pub(super) struct Tries<'f> {
     asked: Option<(RequestHead, Admitted)>,
     ask: Ask,
     principal: u64,
-    want: Want,
+    /// The last connection was stale: the next one is to be a new one.
+    wants_fresh: bool,
     /// The status and the framing that the client got, once its head was sent.
     pub(super) sent: Option<(u16, Answer)>,
     pub(super) reached: Reached,
@@ -72,7 +73,7 @@ impl<'f> Tries<'f> {
             asked: Some((head, admitted)),
             ask,
             principal,
-            want: if forward.wanted.is_some() { Want::Http1 } else { Want::Any },
+            wants_fresh: false,
             sent: None,
             reached: Reached::default(),
             last: None,
@@ -145,15 +146,19 @@ impl<'f> Tries<'f> {
         let seat = self.reached.seat.as_ref().expect("a place comes before a connection");
         let (upstream, endpoint) = (self.forward.upstream, Arc::clone(seat.endpoint()));
         let connector = &self.forward.context.shared.snapshot.connector;
-        let (want, limits) = (self.want, Limits::from(&self.forward.rules.timeouts));
+        let limits = Limits::from(&self.forward.rules.timeouts);
+        let want = match (self.forward.wanted.is_some(), self.wants_fresh) {
+            (true, _) => Want::Http1,
+            (false, true) => Want::Fresh,
+            (false, false) => Want::Any,
+        };
         self.reached.tries += 1;
-        let connecting =
-            async move { connector.connect(&endpoint, upstream.pool(), want, limits).await };
+        let connecting = connector.connect(&endpoint, upstream.pool(), want, limits);
         let connected = self.while_watching(link, connecting).await?;
         if let Err(result) = &connected {
             self.report(Verdict::Unreachable);
-            let (upstream, result) = (self.forward.upstream.name(), result.label());
-            let endpoint = self.endpoint_name();
+            let (upstream, endpoint) = (upstream.name(), endpoint.name());
+            let result = result.label();
             tracing::warn!(upstream, endpoint, result, "cannot connect");
         }
         Ok(connected)
@@ -193,10 +198,9 @@ impl<'f> Tries<'f> {
         self.reached.connection = Some(if reused { "reused" } else { "new" });
         // What is idempotent is simply sent again. And a gate that stays shut is of use only if
         // there can be another try.
-        let may_repeat = self.decide(link, Failure::NotDelivered { reused: true }).is_some();
-        let risky = may_repeat
-            && connection.may_be_stale()
-            && !replay::is_idempotent(&self.forward.request.method);
+        let risky = connection.may_be_stale()
+            && !replay::is_idempotent(&self.forward.request.method)
+            && self.decide(link, Failure::NotDelivered { reused: true }).is_some();
         let gate = risky.then(|| Gate::new(encoded.len(), connection.patience())).flatten();
         link.attach(connection, &encoded, gate);
     }
@@ -405,11 +409,7 @@ impl<'f> Tries<'f> {
             return false;
         }
         upstream.count_retry(again.cause);
-        self.want = match (again.same_endpoint, self.forward.wanted.is_some()) {
-            (_, true) => Want::Http1,
-            (true, false) => Want::Fresh,
-            (false, false) => Want::Any,
-        };
+        self.wants_fresh = again.same_endpoint;
         if !again.same_endpoint {
             self.ask.tried.push(id);
             self.reached.seat = None;
@@ -439,13 +439,9 @@ impl<'f> Tries<'f> {
         }
     }
 
-    fn endpoint_name(&self) -> &str {
-        self.reached.seat.as_ref().map_or("", |seat| seat.endpoint().name())
-    }
-
     /// What the stream may speak.
     fn dialects(&self) -> Dialects {
-        super::answer::dialects(self.forward.rules.dialect, &self.forward.request.path)
+        answer::dialects(self.forward.rules.dialect, &self.forward.request.path)
     }
 }
 

@@ -233,9 +233,7 @@ impl<'a, U: Wire> Link<'a, U> {
         self.upstream = Some(upstream);
         self.head = Some(Vec::new());
         self.to_upstream.push(head);
-        let mut outbox = std::mem::take(&mut self.to_upstream);
-        outbox.push_with(|out| self.upload.repeat(out));
-        self.to_upstream = outbox;
+        self.to_upstream.push_with(|out| self.upload.repeat(out));
         self.gate = gate;
         self.timers.attached(now);
         self.arm_earlier();
@@ -348,7 +346,7 @@ impl<'a, U: Wire> Link<'a, U> {
         let mut told = None;
         self.to_client.push_with(|out| told = body.push_error(failure, out));
         if let Some(bytes) = told {
-            self.meter.error_event(bytes);
+            self.meter.own_bytes(bytes);
             self.timers.over();
             self.ending = Some(end);
         }

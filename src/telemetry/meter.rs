@@ -140,15 +140,14 @@ impl Meter {
     /// A heartbeat of that many bytes was written.
     pub fn heartbeat(&mut self, bytes: u64) {
         self.totals.heartbeats += 1;
-        self.totals.bytes_out += bytes;
         if let Some(handles) = self.handles() {
             handles.heartbeats.inc();
-            handles.bytes_out.inc_by(bytes);
         }
+        self.own_bytes(bytes);
     }
 
-    /// An event of our own, of that many bytes, says that the stream is broken.
-    pub fn error_event(&mut self, bytes: u64) {
+    /// Bytes of our own went into the body.
+    pub fn own_bytes(&mut self, bytes: u64) {
         self.totals.bytes_out += bytes;
         if let Some(handles) = self.handles() {
             handles.bytes_out.inc_by(bytes);

@@ -101,9 +101,7 @@ impl Connector {
     /// Closes the idle connections of an endpoint.
     pub async fn forget(&self, endpoint: &Endpoint) {
         endpoint.sessions().clear();
-        while let Some(connection) = self.take(endpoint).await {
-            drop(connection);
-        }
+        while self.take(endpoint).await.is_some() {}
     }
 
     /// An idle connection, good or not.

@@ -99,8 +99,12 @@ impl Connection {
 
     /// Whether the other end has neither closed it nor said anything.
     pub(super) fn is_usable(&mut self) -> bool {
+        self.is_usable_by(self.acknowledged())
+    }
+
+    fn is_usable_by(&mut self, kernel: Option<Acknowledged>) -> bool {
         // Asked of the kernel: the runtime may not have heard of a FIN yet that is already here.
-        let is_open = self.acknowledged().is_none_or(|now| now.state == TCP_ESTABLISHED);
+        let is_open = kernel.is_none_or(|now| now.state == TCP_ESTABLISHED);
         let mut byte = [0; 1];
         let mut cx = Context::from_waker(Waker::noop());
         let read = Pin::new(&mut self.transport).poll_read(&mut cx, &mut ReadBuf::new(&mut byte));
@@ -118,23 +122,24 @@ impl Connection {
     /// not idle for longer than `limit`, which may have been learned since.
     pub(super) fn wake(&mut self, limit: Option<Duration>) -> bool {
         let now = clock::now();
-        let usable = self.is_usable();
+        // One question to the kernel serves both this and the exchange that begins.
+        let kernel = self.acknowledged();
+        let usable = self.is_usable_by(kernel);
         let Some(Idle { since, ended, .. }) = &mut self.idle else { return false };
         let idle_for = now.saturating_duration_since(*since);
-        if ended.is_none() && self.retires.is_some_and(|at| at <= now) {
-            *ended = Some(PoolClose::MaxLifetime);
-        } else if ended.is_none() && !usable {
-            *ended = Some(PoolClose::PeerClosed);
-        } else if ended.is_none() && limit.is_some_and(|limit| idle_for >= limit) {
-            *ended = Some(PoolClose::IdleTimeout);
-        }
+        *ended = ended.or(match () {
+            () if self.retires.is_some_and(|at| at <= now) => Some(PoolClose::MaxLifetime),
+            () if !usable => Some(PoolClose::PeerClosed),
+            () if limit.is_some_and(|limit| idle_for >= limit) => Some(PoolClose::IdleTimeout),
+            () => None,
+        });
         if ended.is_some() {
             return false;
         }
         self.idle = None;
         self.idled = idle_for;
         self.count.iter_mut().for_each(Count::wake);
-        self.begin();
+        self.begin_at(kernel);
         true
     }
 
@@ -192,7 +197,11 @@ impl Connection {
 
     /// An exchange begins, or that part of it without which the rest is of no use.
     pub fn begin(&mut self) {
-        self.before = self.acknowledged();
+        self.begin_at(self.acknowledged());
+    }
+
+    fn begin_at(&mut self, kernel: Option<Acknowledged>) {
+        self.before = kernel;
         self.accepted = 0;
     }
 

@@ -231,15 +231,14 @@ impl Upstream {
 
     /// Logs a change of an endpoint's state, once, and shows it.
     fn announce(&self, endpoint: &Endpoint, change: Option<Change>) {
+        // Nearly every exchange reports that nothing has changed.
+        let Some(change) = change else { return };
         let (upstream, name) = (self.name(), endpoint.name());
         let place = format!("{:?}", endpoint.place());
         match change {
-            None => return,
-            Some(Change::Up) => tracing::info!(upstream, endpoint = name, place, "endpoint is up"),
-            Some(Change::Down) => {
-                tracing::warn!(upstream, endpoint = name, place, "endpoint is down");
-            }
-            Some(Change::Ejected { duration }) => {
+            Change::Up => tracing::info!(upstream, endpoint = name, place, "endpoint is up"),
+            Change::Down => tracing::warn!(upstream, endpoint = name, place, "endpoint is down"),
+            Change::Ejected { duration } => {
                 endpoint.metrics().ejections.inc();
                 let seconds = duration.as_secs_f64();
                 tracing::warn!(upstream, endpoint = name, place, seconds, "endpoint is ejected");

@@ -33,6 +33,13 @@ struct Member {
     retired: bool,
 }
 
+impl Member {
+    /// Whether it may be picked, if it has room.
+    fn is_fit(&self, now: Instant) -> bool {
+        !self.retired && self.health.admits(now)
+    }
+}
+
 /// What an exchange asks for.
 #[derive(Debug, Clone, Default)]
 pub struct Ask {
@@ -86,19 +93,18 @@ impl<W> Roster<W> {
 
     /// The endpoints that can be picked, fit or not.
     pub fn endpoints(&self) -> Vec<Arc<Endpoint>> {
-        let present = self.members.iter().filter(|member| !member.retired);
-        present.map(|member| Arc::clone(&member.endpoint)).collect()
+        self.present().map(|member| Arc::clone(&member.endpoint)).collect()
     }
 
     /// The endpoints that may be picked.
     pub fn fit_endpoints(&self, now: Instant) -> Vec<Arc<Endpoint>> {
-        let fit = |member: &&Member| !member.retired && member.health.admits(now);
-        self.members.iter().filter(fit).map(|member| Arc::clone(&member.endpoint)).collect()
+        let fit = self.members.iter().filter(|member| member.is_fit(now));
+        fit.map(|member| Arc::clone(&member.endpoint)).collect()
     }
 
     /// Whether there is an endpoint of that name.
     pub fn has(&self, name: &str) -> bool {
-        self.members.iter().any(|member| !member.retired && member.endpoint.name() == name)
+        self.present().any(|member| member.endpoint.name() == name)
     }
 
     /// Takes in endpoints that are new, and takes leave of those that `keep` does not want.
@@ -151,8 +157,7 @@ impl<W> Roster<W> {
     pub fn has_another(&self, ask: &Ask, id: u64, now: Instant) -> bool {
         self.members.iter().any(|member| {
             let other = member.endpoint.id();
-            let untried = other != id && !ask.tried.contains(&other);
-            untried && !member.retired && member.health.admits(now)
+            other != id && !ask.tried.contains(&other) && member.is_fit(now)
         })
     }
 
@@ -169,12 +174,8 @@ impl<W> Roster<W> {
 
     /// Takes note of how an exchange went.
     pub fn report(&mut self, id: u64, verdict: Verdict, now: Instant) -> Option<Change> {
-        let present = self.members.iter().filter(|member| !member.retired);
-        let (mut total, mut ejected) = (0, 0);
-        for member in present {
-            total += 1;
-            ejected += usize::from(member.health.is_ejected());
-        }
+        let total = self.present().count();
+        let ejected = self.present().filter(|member| member.health.is_ejected()).count();
         let passive = &self.config.health.passive;
         let one_more = may_eject(ejected, total, passive.max_ejected_percent);
         let health = &mut self.members.iter_mut().find(|m| m.endpoint.id() == id)?.health;
@@ -197,8 +198,7 @@ impl<W> Roster<W> {
 
     /// Whether an endpoint of that name may be picked.
     pub fn is_up(&self, name: &str, now: Instant) -> bool {
-        let named = |member: &&Member| !member.retired && member.endpoint.name() == name;
-        self.members.iter().filter(named).any(|member| member.health.admits(now))
+        self.members.iter().any(|member| member.endpoint.name() == name && member.is_fit(now))
     }
 
     // === The queue ===
@@ -254,9 +254,8 @@ impl<W> Roster<W> {
 
     /// The rows that may be picked now: empty if all that are fit are full, none if none is fit.
     fn open_rows(&self, ask: &Ask, now: Instant) -> Option<Vec<usize>> {
-        let untried =
-            |member: &Member| !member.retired && !ask.tried.contains(&member.endpoint.id());
-        let fit = |member: &Member| untried(member) && member.health.admits(now);
+        let untried = |member: &Member| !ask.tried.contains(&member.endpoint.id());
+        let fit = |member: &Member| member.is_fit(now) && untried(member);
         // A backup is there for when all the others are down, not for when they are busy.
         let primaries = self.rows(|member| fit(member) && !member.endpoint.config().backup);
         let fit_rows = if primaries.is_empty() { self.rows(fit) } else { primaries };
@@ -275,6 +274,10 @@ impl<W> Roster<W> {
         Some(rows)
     }
 
+    fn present(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().filter(|member| !member.retired)
+    }
+
     fn rows(&self, wanted: impl Fn(&Member) -> bool) -> Vec<usize> {
         (0..self.members.len()).filter(|&row| wanted(&self.members[row])).collect()
     }
@@ -287,8 +290,7 @@ impl<W> Roster<W> {
     }
 
     fn retry_after(&self, now: Instant) -> Option<Duration> {
-        let present = self.members.iter().filter(|member| !member.retired);
-        let back = present.filter_map(|member| member.health.returns_at()).min()?;
+        let back = self.present().filter_map(|member| member.health.returns_at()).min()?;
         Some(back.saturating_duration_since(now))
     }
 }

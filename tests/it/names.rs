@@ -54,19 +54,7 @@ impl Model {
         let given = Arc::clone(&word);
         let upstream = Upstream::serve_at(address, move |mut upstream| {
             let given = Arc::clone(&given);
-            async move {
-                while upstream.try_request().await.is_some() {
-                    let ends = given.notified();
-                    tokio::pin!(ends);
-                    ends.as_mut().enable();
-                    upstream.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
-                    upstream.chunk(name).await;
-                    tokio::select! {
-                        () = ends => upstream.last_chunk().await,
-                        () = upstream.hold() => return,
-                    }
-                }
-            }
+            async move { upstream.streams_until(&given, name).await }
         })
         .await;
         Self { upstream, word }

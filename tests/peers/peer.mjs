@@ -42,6 +42,23 @@ export async function client(names, options, main) {
   }
 }
 
+/**
+ * Reads a stream of text that must break, or, if it is to be `whole`, must not. Gives the
+ * measurements: the text, and the class and the words of what was raised.
+ */
+export async function readToItsEnd(pieces, whole) {
+  step('reading the stream');
+  let text = '';
+  try {
+    for await (const piece of pieces) text += piece;
+  } catch (error) {
+    if (whole) throw error;
+    return { error: error.constructor.name, message: error.message, text };
+  }
+  expect(whole, `the stream looks complete: ${JSON.stringify(text)}`);
+  return { text };
+}
+
 /** Reads the arguments of a server program and returns its options. */
 export function serverOptions(options = {}) {
   return argumentsOf([], { port: { type: 'string', default: '0' }, ...options }).values;

@@ -52,6 +52,23 @@ def client(main, options):
     print(json.dumps(measured), flush=True)
 
 
+def read_to_its_end(pieces, whole):
+    """Reads a stream of text that must break, or, if it is to be `whole`, must not.
+
+    Gives the measurements: the text, and the class and the words of what was raised.
+    """
+    text = ""
+    try:
+        for piece in pieces:
+            text += piece
+    except Exception as error:
+        if whole:
+            raise
+        return {"error": type(error).__name__, "message": str(error), "text": text}
+    expect(whole, f"the stream looks complete: {text!r}")
+    return {"text": text}
+
+
 class Interrupted(BaseException):
     """Not an `Exception`, so that no library takes it for a failure that it may retry."""
 

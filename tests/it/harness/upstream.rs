@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::client::find;
@@ -245,6 +246,24 @@ impl Conversation {
     /// Holds the connection open, saying nothing.
     pub async fn hold(&mut self) {
         while self.more().await {}
+    }
+
+    /// Answers each request with a stream: its `first` chunk, if that is not empty, and its end when
+    /// the word is given. Comes back when the proxy has closed the connection.
+    pub async fn streams_until(&mut self, word: &Notify, first: &str) {
+        while self.try_request().await.is_some() {
+            let given = word.notified();
+            tokio::pin!(given);
+            given.as_mut().enable();
+            self.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+            if !first.is_empty() {
+                self.chunk(first).await;
+            }
+            tokio::select! {
+                () = given => self.last_chunk().await,
+                () = self.hold() => return,
+            }
+        }
     }
 
     /// The head of the next request, without taking a byte of what is behind it from the kernel.

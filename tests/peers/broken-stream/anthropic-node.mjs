@@ -9,7 +9,7 @@
 // come by then. A stream that ends without an error is a failure. With --whole it is the other way
 // round: the stream must end without an error, and {"text":…} is printed.
 import Anthropic from '@anthropic-ai/sdk';
-import { client, expect, step } from '../peer.mjs';
+import { client, expect, readToItsEnd } from '../peer.mjs';
 
 const question = {
   model: 'demo',
@@ -44,14 +44,5 @@ await client(['BASE_URL'], options, async ({ args: [baseURL], options }) => {
   const read = { create, stream }[options.api];
   expect(read, `--api: expected create or stream, found ${options.api}`);
   const anthropic = new Anthropic({ baseURL, apiKey: 'none', maxRetries: 0 });
-  step('reading the stream');
-  let text = '';
-  try {
-    for await (const piece of read(anthropic)) text += piece;
-  } catch (error) {
-    if (options.whole) throw error;
-    return { error: error.constructor.name, message: error.message, text };
-  }
-  expect(options.whole, `the stream looks complete: ${JSON.stringify(text)}`);
-  return { text };
+  return readToItsEnd(read(anthropic), options.whole);
 });

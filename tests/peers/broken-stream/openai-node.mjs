@@ -7,7 +7,7 @@
 // thrown, and the text that had come by then. A stream that ends without an error is a failure.
 // With --whole it is the other way round: it must end without one, and {"text":…} is printed.
 import OpenAI from 'openai';
-import { client, expect, step } from '../peer.mjs';
+import { client, expect, readToItsEnd } from '../peer.mjs';
 
 /** The text of a chat completion, piece by piece. */
 async function* chat(openai) {
@@ -35,14 +35,5 @@ await client(['BASE_URL'], options, async ({ args: [baseURL], options }) => {
   const read = { chat, responses }[options.api];
   expect(read, `--api: expected chat or responses, found ${options.api}`);
   const openai = new OpenAI({ baseURL, apiKey: 'none', maxRetries: 0 });
-  step('reading the stream');
-  let text = '';
-  try {
-    for await (const piece of read(openai)) text += piece;
-  } catch (error) {
-    if (options.whole) throw error;
-    return { error: error.constructor.name, message: error.message, text };
-  }
-  expect(options.whole, `the stream looks complete: ${JSON.stringify(text)}`);
-  return { text };
+  return readToItsEnd(read(openai), options.whole);
 });

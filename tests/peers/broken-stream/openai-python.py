@@ -13,7 +13,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import peer
-from peer import expect
 
 try:
     import httpx
@@ -46,16 +45,7 @@ def main(options):
         max_retries=0,
         http_client=httpx.Client(trust_env=False),
     )
-    text = ""
-    try:
-        for piece in {"chat": chat, "responses": responses}[options.api](client):
-            text += piece
-    except Exception as error:
-        if options.whole:
-            raise
-        return {"error": type(error).__name__, "message": str(error), "text": text}
-    expect(options.whole, f"the stream looks complete: {text!r}")
-    return {"text": text}
+    return peer.read_to_its_end({"chat": chat, "responses": responses}[options.api](client), options.whole)
 
 
 parser = peer.arguments(__doc__, "BASE_URL")
