@@ -168,7 +168,11 @@ fn joined(fields: &Fields, name: &str, member: &str) -> String {
 }
 
 fn via(fields: &mut Fields, received: Version) {
-    let version = if received == Version::Http10 { "1.0" } else { "1.1" };
+    let version = match received {
+        Version::Http10 => "1.0",
+        Version::Http11 => "1.1",
+        Version::Http2 => "2.0",
+    };
     let list = joined(fields, "via", &format!("{version} {PSEUDONYM}"));
     fields.set("Via", list);
 }
@@ -217,7 +221,9 @@ pub fn to_client(head: &mut ResponseHead, delivery: Delivery<'_>, rules: &Header
         head.fields.set("Content-Length", length.to_string());
     }
     match (delivery.client, delivery.close) {
-        (Version::Http11, true) => head.fields.set("Connection", Bytes::from_static(b"close")),
+        (Version::Http11 | Version::Http2, true) => {
+            head.fields.set("Connection", Bytes::from_static(b"close"))
+        }
         (Version::Http10, false) => {
             head.fields.set("Connection", Bytes::from_static(b"keep-alive"));
         }

@@ -8,13 +8,15 @@ use super::fields::Fields;
 /// Field lines in one head. Browsers send about 20, proxies in front add a few.
 pub const MAX_FIELDS: usize = 128;
 
-/// The two versions that HTTP/1 has.
+/// The version that a message came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
     /// HTTP/1.0: no chunks, no 1xx, closes unless asked otherwise.
     Http10,
     /// HTTP/1.1
     Http11,
+    /// HTTP/2, translated to the rules of HTTP/1.1 where it came in.
+    Http2,
 }
 
 /// What a client sent up to the empty line.

@@ -74,11 +74,11 @@ pub fn admit(head: &mut RequestHead) -> Result<Admitted, Denial> {
     };
     let says = |token| head.fields.has_token("connection", token);
     let keep_alive = match head.version {
-        Version::Http11 => !says("close"),
+        Version::Http11 | Version::Http2 => !says("close"),
         Version::Http10 => says("keep-alive") && !says("close"),
     };
     let expects_continue =
-        head.version == Version::Http11 && head.fields.has_token("expect", "100-continue");
+        head.version != Version::Http10 && head.fields.has_token("expect", "100-continue");
     Ok(Admitted { framing, host, target, keep_alive, expects_continue })
 }
 
@@ -95,7 +95,7 @@ fn host(head: &RequestHead) -> Result<String, Denial> {
         // RFC 9112 §3.2: "A server MUST respond with a 400 (Bad Request) status code to any
         // HTTP/1.1 request message that lacks a Host header field and to any request message that
         // contains more than one Host header field line".
-        (None, _) if head.version == Version::Http11 => Err(Denial::bad_request("Host is missing")),
+        (None, _) if head.version != Version::Http10 => Err(Denial::bad_request("Host is missing")),
         (_, Some(_)) => Err(Denial::bad_request("Host is there twice")),
         (None, None) => Ok(String::new()),
         (Some(value), None) => std::str::from_utf8(value)

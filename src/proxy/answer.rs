@@ -47,7 +47,9 @@ impl Answer {
             framing::of_response(head, asker.to_head).map_err(|_| CloseReason::ProtocolError)?;
         let to = match (from, asker.version) {
             (Framing::None | Framing::Length(_), _) => from,
-            (Framing::Chunked | Framing::UntilClose, Version::Http11) => Framing::Chunked,
+            (Framing::Chunked | Framing::UntilClose, Version::Http11 | Version::Http2) => {
+                Framing::Chunked
+            }
             // RFC 9112 §7: chunks must not be sent to an HTTP/1.0 client.
             (Framing::Chunked | Framing::UntilClose, Version::Http10) => Framing::UntilClose,
         };
@@ -63,7 +65,7 @@ impl Answer {
             upstream_keep_alive: match head.version {
                 // RFC 9112 §6.3: with both lengths, it "ought to be handled as an error".
                 _ if from == Framing::Chunked && head.fields.contains("content-length") => false,
-                Version::Http11 => !says("close"),
+                Version::Http11 | Version::Http2 => !says("close"),
                 Version::Http10 => says("keep-alive") && !says("close"),
             },
         })

@@ -17,6 +17,7 @@ use super::reply::{Denial, Reply};
 use super::snapshot::Snapshot;
 use crate::clock;
 use crate::config::model::Listener;
+use crate::headers::Sender;
 use crate::http1::head::{HeadError, RequestHead, parse_request};
 use crate::live::kind::Kind;
 use crate::live::registry::Registry;
@@ -81,6 +82,15 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// Who is at the other end.
+    pub fn sender(&self) -> Sender<'_> {
+        Sender {
+            peer: self.peer,
+            trusted: &self.shared.snapshot.config.server.trusted_proxies,
+            scheme: "http",
+        }
+    }
+
     /// Whether connections are to be closed after their response.
     pub fn is_draining(&self) -> bool {
         *self.shutdown.borrow()
@@ -151,7 +161,7 @@ impl App {
         unrouted.finished(Kind::Http, denial.status);
         let (body, date) = (denial.body(), date());
         let reply =
-            Reply { fields: denial.fields, date: &date, ..Reply::new(denial.status, &body) };
+            Reply { fields: &denial.fields, date: &date, ..Reply::new(denial.status, &body) };
         let reply = reply.encode();
         if client.write_all(&reply, REPLY_LIMIT).await.is_ok() {
             client.close().await;

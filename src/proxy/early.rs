@@ -33,7 +33,7 @@ pub fn asks_for_stream(head: &RequestHead, body: Option<&[u8]>) -> bool {
 /// How the response goes to the client; how the upstream frames it is not known yet.
 pub fn answer(asker: Asker) -> Answer {
     let to = match asker.version {
-        Version::Http11 => Framing::Chunked,
+        Version::Http11 | Version::Http2 => Framing::Chunked,
         Version::Http10 => Framing::UntilClose,
     };
     Answer {

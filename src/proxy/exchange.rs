@@ -1,12 +1,14 @@
 //! One request and its answer, whoever gives it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::admit;
 use super::app::{Context, date};
+use super::enter;
 use super::forward;
-use super::reply::{Denial, Reply};
+use super::reply::{Denial, OwnField, Reply};
 use super::snapshot::Action;
 use super::switch;
 use crate::clock;
@@ -56,6 +58,12 @@ pub struct Request {
     pub version: Version,
     /// The client's connection can be used again.
     pub keep_alive: bool,
+    /// The client's address, as far as `trusted_proxies` says who is to be believed.
+    pub address: Option<IpAddr>,
+    /// Whoever asks, by the name that the configuration has for them.
+    pub principal: Option<Arc<str>>,
+    /// Fields of the answer, whoever gives it.
+    pub own_fields: Vec<OwnField>,
 }
 
 impl Request {
@@ -72,7 +80,7 @@ impl Request {
     pub async fn deny(&self, client: &mut Client, denial: &Denial, keep_alive: bool) -> After {
         let body = denial.body();
         let reply = Reply {
-            fields: denial.fields,
+            fields: &denial.fields,
             retry_after: denial.retry_after,
             ..Reply::new(denial.status, &body)
         };
@@ -85,11 +93,12 @@ impl Request {
             connection: match (keep_alive, self.version) {
                 (false, _) => Some("close"),
                 (true, Version::Http10) => Some("keep-alive"),
-                (true, Version::Http11) => None,
+                (true, Version::Http11 | Version::Http2) => None,
             },
             to_head: self.method == "HEAD",
             request_id: &self.id,
             date: &date,
+            more_fields: &self.own_fields,
             ..reply
         };
         match client.write_all(&reply.encode(), REPLY_LIMIT).await {
@@ -105,6 +114,7 @@ impl Request {
             id: &self.id,
             route: "",
             client: context.peer,
+            principal: self.principal.as_deref(),
             method: &self.method,
             path: &self.path,
             status,
@@ -128,6 +138,9 @@ pub async fn run(context: Context<'_>, client: &mut Client, mut head: RequestHea
         path: String::new(),
         version: head.version,
         keep_alive: false,
+        address: context.sender().client_address(&head),
+        principal: None,
+        own_fields: Vec::new(),
     };
     let admitted = match admit::admit(&mut head) {
         Ok(admitted) => admitted,
@@ -160,7 +173,9 @@ pub async fn run(context: Context<'_>, client: &mut Client, mut head: RequestHea
             after
         }
         Action::Proxy(rules, upstream) => {
-            let wanted = match switch::wanted(&head, &admitted, rules) {
+            let entered = enter::enter(context, route, rules, &mut request, &head).await;
+            let wanted = entered.and_then(|()| switch::wanted(&head, &admitted, rules));
+            let wanted = match wanted {
                 Ok(wanted) => wanted,
                 Err(denial) => {
                     let after = request.deny(client, &denial, bodyless).await;

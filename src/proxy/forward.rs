@@ -14,7 +14,7 @@ use super::switch::{self, Wanted};
 use super::tries::{Answered, Tries};
 use crate::clock;
 use crate::config::model::Proxy;
-use crate::headers::{self, Delivery, Sender};
+use crate::headers::{self, Delivery};
 use crate::http1::encode;
 use crate::http1::framing::Framing;
 use crate::http1::head::{RequestHead, ResponseHead, Version};
@@ -29,6 +29,7 @@ use crate::telemetry::access::Record;
 use crate::telemetry::meter::Meter;
 use crate::telemetry::metrics::PoolClose;
 use crate::upstream::Upstream;
+use crate::upstream::balance::hash_key;
 use crate::upstream::connection::Connection;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::roster::Ask;
@@ -150,15 +151,17 @@ impl Forward<'_> {
         let around = Surroundings { rules: self.rules, entry: place.entry() };
         let upload = Upload::new(admitted.framing, self.rules.retry.replay_body);
         let mut link = Link::new(around, meter, client, upload, admitted.expects_continue);
-        let sender = self.sender();
-        let asker_address = sender.client_address(&head);
+        let asker_address = self.request.address;
         let balance = &self.upstream.config().balance;
         let ask = Ask {
             key: key::of_request(balance, &head, &admitted, asker_address),
             tried: Vec::new(),
         };
         self.upstream.deposit(self.rules.retry.budget_percent);
-        let principal = asker_address.map_or(0, key::of_address);
+        let principal = match &self.request.principal {
+            Some(name) => hash_key(name.as_bytes()),
+            None => asker_address.map_or(0, key::of_address),
+        };
         let mut tries = Tries::new(self, head, admitted, ask, principal);
         let answered = tries.run(&mut link).await;
         let ended_at = clock::now();
@@ -245,14 +248,6 @@ impl Forward<'_> {
         self.context.shared.snapshot.config.log.access.opened(record);
     }
 
-    fn sender(&self) -> Sender<'_> {
-        Sender {
-            peer: self.context.peer,
-            trusted: &self.context.shared.snapshot.config.server.trusted_proxies,
-            scheme: "http",
-        }
-    }
-
     pub(super) fn encode_request(
         &self,
         head: &RequestHead,
@@ -263,7 +258,7 @@ impl Forward<'_> {
         let mut head = head.clone();
         let route = (&self.rules.host_header, &self.rules.headers, endpoint.authority());
         let (framing, id) = (admitted.framing, &self.request.id);
-        headers::to_upstream(&mut head, framing, self.sender(), id, route);
+        headers::to_upstream(&mut head, framing, self.context.sender(), id, route);
         if let Some(wanted) = &self.wanted {
             headers::switch(&mut head.fields, &wanted.protocol);
         }
@@ -276,7 +271,7 @@ impl Forward<'_> {
     pub(super) fn encode_interim(&self, mut head: ResponseHead) -> Vec<u8> {
         let mut out = Vec::new();
         // RFC 9110 §15.2: "a server MUST NOT send a 1xx response to an HTTP/1.0 client".
-        if self.request.version == Version::Http11 {
+        if self.request.version != Version::Http10 {
             headers::interim_to_client(&mut head);
             encode::response_head(&mut out, head.status, &head.reason, &head.fields);
         }
@@ -293,6 +288,9 @@ impl Forward<'_> {
             date: &date(),
         };
         headers::to_client(&mut head, delivery, &self.rules.headers);
+        for (name, value) in &self.request.own_fields {
+            head.fields.set(name, value.clone());
+        }
         let mut out = Vec::with_capacity(512);
         encode::response_head(&mut out, head.status, &head.reason, &head.fields);
         out

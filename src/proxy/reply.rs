@@ -16,6 +16,9 @@ use crate::upstream::NoSeat;
 /// The status in logs and metrics when the client left before there was one (nginx's convention).
 pub const CLIENT_LEFT: u16 = 499;
 
+/// A field of an answer, made by the proxy itself.
+pub type OwnField = (&'static str, Bytes);
+
 /// A request that is answered with an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denial {
@@ -26,7 +29,7 @@ pub struct Denial {
     /// A sentence for people.
     pub message: String,
     /// Fields that must go with it.
-    pub fields: &'static [(&'static str, &'static str)],
+    pub fields: Vec<OwnField>,
     /// Seconds after which it may be worth to ask again.
     pub retry_after: Option<u64>,
 }
@@ -34,7 +37,7 @@ pub struct Denial {
 impl Denial {
     /// A denial.
     pub fn new(status: u16, kind: &'static str, message: impl Into<String>) -> Self {
-        Self { status, kind, message: message.into(), fields: &[], retry_after: None }
+        Self { status, kind, message: message.into(), fields: Vec::new(), retry_after: None }
     }
 
     /// 400, with what is wrong.
@@ -144,7 +147,9 @@ pub struct Reply<'a> {
     /// Now, as RFC 9110 §5.6.7 wants it.
     pub date: &'a str,
     /// Fields that must go with it.
-    pub fields: &'static [(&'static str, &'static str)],
+    pub fields: &'a [OwnField],
+    /// More of them.
+    pub more_fields: &'a [OwnField],
     /// `Retry-After` in seconds.
     pub retry_after: Option<u64>,
 }
@@ -161,6 +166,7 @@ impl<'a> Reply<'a> {
             request_id: "",
             date: "",
             fields: &[],
+            more_fields: &[],
             retry_after: None,
         }
     }
@@ -178,8 +184,8 @@ impl<'a> Reply<'a> {
         if !self.request_id.is_empty() {
             fields.append("X-Request-Id", Bytes::copy_from_slice(self.request_id.as_bytes()));
         }
-        for (name, value) in self.fields {
-            fields.append(*name, *value);
+        for (name, value) in self.fields.iter().chain(self.more_fields) {
+            fields.append(*name, value.clone());
         }
         if let Some(seconds) = self.retry_after {
             fields.append("Retry-After", seconds.to_string());
@@ -232,6 +238,7 @@ mod tests {
             request_id: "",
             date: "today",
             fields: &[],
+            more_fields: &[],
             retry_after: None,
         };
         let text = String::from_utf8(reply.encode()).unwrap();

@@ -69,8 +69,10 @@ fn check_websocket(
         let mut denial = Denial::new(error.status(), "websocket_handshake", error.to_string());
         if error == HandshakeError::Version {
             // RFC 6455 §4.2.2 wants the version, RFC 9110 §15.5.22 the protocol.
-            denial.fields =
-                &[("Sec-WebSocket-Version", handshake::VERSION), ("Upgrade", WEBSOCKET)];
+            denial.fields = vec![
+                ("Sec-WebSocket-Version", handshake::VERSION.into()),
+                ("Upgrade", WEBSOCKET.into()),
+            ];
         }
         denial
     })?;

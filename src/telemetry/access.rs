@@ -17,6 +17,8 @@ pub struct Record<'a> {
     pub route: &'a str,
     /// The client's address.
     pub client: Option<SocketAddr>,
+    /// Whoever asks, by the name that the configuration has for them.
+    pub principal: Option<&'a str>,
     /// The request's method.
     pub method: &'a str,
     /// The path without its query, which may hold secrets.
@@ -54,6 +56,7 @@ impl AccessLog {
             path = record.path,
             status = record.status,
             client = record.client.map(tracing::field::display),
+            principal = record.principal,
             upstream = record.upstream,
             endpoint = record.endpoint,
             connection = record.connection,
@@ -81,6 +84,7 @@ impl AccessLog {
             path = record.path,
             status = record.status,
             client = record.client.map(tracing::field::display),
+            principal = record.principal,
             upstream = record.upstream,
             endpoint = record.endpoint,
             connection = record.connection,
