@@ -51,7 +51,7 @@ impl Sender<'_> {
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
-        self.trusted.iter().any(|network| contains(network, address.to_canonical()))
+        is_among(self.trusted, address)
     }
 
     /// The client's address: the nearest one that no trusted proxy has, by `X-Forwarded-For` as far
@@ -66,6 +66,11 @@ impl Sender<'_> {
         }
         Some(nearest)
     }
+}
+
+/// Whether the address lies in one of the networks.
+pub fn is_among(networks: &[Network], address: IpAddr) -> bool {
+    networks.iter().any(|network| contains(network, address.to_canonical()))
 }
 
 /// Whether the address lies in the network.

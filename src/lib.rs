@@ -3,8 +3,8 @@
 //!
 //! # The map
 //!
-//! A request comes in at [`server`] (sockets, signals), is read by [`proxy`] (the life of a
-//! request), finds its [`route`], gets a connection from [`upstream`], and its bytes are moved by
+//! A request comes in at [`server`] (sockets, signals) from a [`client`], is read by [`proxy`] (the
+//! life of a request), finds its [`route`], gets a connection from [`upstream`], and its bytes are moved by
 //! [`relay`]. What it carries is understood by [`http1`], [`sse`] and [`ws`]; [`headers`] are
 //! rewritten on the way; [`live`] knows what is open and why it ended, [`telemetry`] shows it,
 //! [`admin`] serves it. [`config`] is where all rules come from, [`cli`] where people start,
@@ -20,6 +20,7 @@
 
 pub mod admin;
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod demo;
@@ -30,8 +31,10 @@ pub mod outbox;
 pub mod proxy;
 pub mod relay;
 pub mod route;
+pub mod scratch;
 pub mod server;
 pub mod sse;
 pub mod telemetry;
+pub mod tls;
 pub mod upstream;
 pub mod ws;

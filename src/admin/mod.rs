@@ -4,18 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use pingora::apps::ServerApp;
-use pingora::protocols::Stream;
-use pingora::server::ShutdownWatch;
-
+use crate::client::{Accepted, Client};
 use crate::config::model::Admin;
 use crate::http1::framing::Framing;
 use crate::http1::head::{RequestHead, Version};
 use crate::proxy::admit::{Admitted, admit};
 use crate::proxy::app::{date, parse_head};
 use crate::proxy::reply::{Denial, Reply};
-use crate::relay::client::Client;
 use crate::telemetry::metrics::Metrics;
 
 /// Largest request head here.
@@ -81,10 +76,10 @@ fn same(given: &[u8], expected: &[u8]) -> bool {
     given.len() == expected.len() && differences == 0
 }
 
-#[async_trait]
-impl ServerApp for AdminApp {
-    async fn process_new(self: &Arc<Self>, stream: Stream, _: &ShutdownWatch) -> Option<Stream> {
-        let mut client = Client::new(stream);
+impl AdminApp {
+    /// Serves a connection to its end.
+    pub async fn serve(&self, accepted: Accepted) {
+        let mut client = Client::new(accepted.socket);
         // A deadline per request rather than per phase: operators' tools are quick.
         while let Ok(Some(head)) = tokio::time::timeout(LIMIT, read_head(&mut client)).await {
             let (answer, to_head, keep_alive) = match &head {
@@ -103,7 +98,6 @@ impl ServerApp for AdminApp {
             }
         }
         client.close().await;
-        None
     }
 }
 
@@ -136,12 +130,12 @@ async fn read_head(client: &mut Client) -> Option<Result<(RequestHead, Admitted)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::model::Secret;
+    use crate::config::model::{Bind, Secret};
     use crate::http1::head::parse_request;
 
     fn answer(token: Option<&str>, text: &str) -> u16 {
         let admin = Admin {
-            bind: "127.0.0.1:0".parse().unwrap(),
+            bind: Bind::Tcp("127.0.0.1:0".parse().unwrap()),
             token: token.map(|token| Secret::new(token.to_owned())),
         };
         let ready = Arc::new(AtomicBool::new(false));

@@ -25,8 +25,8 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
         let config = config::parse(&text, "demo.toml", &SystemEnv)?;
         let _log = log::init(&config.log);
         let bound = run::bind(config).context("try --listen or --admin")?;
-        let address = bound.addresses().first().copied().context("no address")?;
-        print(&demo::welcome(address, admin));
+        let address = bound.addresses().first().cloned().context("no address")?;
+        print(&demo::welcome(&address, admin));
         tokio::spawn(model::serve(model));
         Ok::<_, anyhow::Error>(bound.serve().await?)
     });

@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 use std::path::Path;
 
 use super::{Failure, RunArgs, print};
-use crate::config::model::{Admin, Config};
+use crate::config::model::{Admin, Bind, Config};
 use crate::config::{self, LoadError};
 use crate::server::run::RunError;
 use crate::server::{descriptors, run};
@@ -16,7 +16,7 @@ pub(super) fn run(args: RunArgs) -> Result<(), Failure> {
         (None, Some(url)) => {
             let mut config = config::simple(url, args.listen)
                 .map_err(|error| Failure::Config(format!("longwire: --upstream: {error}\n")))?;
-            config.admin = args.admin.0.map(|bind| Admin { bind, token: None });
+            config.admin = args.admin.0.map(|bind| Admin { bind: Bind::Tcp(bind), token: None });
             config
         }
         (None, None) => unreachable!("the command line demands one of them"),
@@ -37,7 +37,9 @@ pub(super) fn serve(config: Config) -> Result<(), Failure> {
 /// A configuration that cannot be used is as wrong as one that cannot be read.
 fn failure(error: RunError) -> Failure {
     match error {
-        RunError::Snapshot(error) => Failure::Config(format!("longwire: {error}\n")),
+        error @ (RunError::Snapshot(_) | RunError::Tls { .. }) => {
+            Failure::Config(format!("longwire: {error}\n"))
+        }
         error => error.into(),
     }
 }

@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::model::{Dialect, Level, RetryOn};
+use super::model::{Dialect, Level, ProxyProtocol, RetryOn, TlsVersion};
 
 /// `server.drain.grace`: most model answers end within five minutes.
 pub const DRAIN_GRACE: Duration = Duration::from_secs(300);
@@ -149,6 +149,17 @@ pub const PATH_PREFIX: &str = "/";
 /// `respond.status`: a fixed answer is mostly a health page.
 pub const RESPOND_STATUS: u16 = 200;
 
+/// `[listeners.NAME.tls] reload`: certificates are renewed days before they expire, so half a minute
+/// is soon; reading a few files that often costs nothing.
+pub const TLS_RELOAD: Option<Duration> = Some(Duration::from_secs(30));
+/// `[listeners.NAME.tls] min_version`: TLS 1.0 and 1.1 are gone (RFC 8996); 1.2 is not.
+pub const TLS_MIN_VERSION: TlsVersion = TlsVersion::V12;
+/// `proxy_protocol`: whoever can reach a listener could forge it.
+pub const PROXY_PROTOCOL: ProxyProtocol = ProxyProtocol::Off;
+/// `server.max_connections`: this share of the limit on descriptors, halved, since every client
+/// may need an upstream connection, too. The rest is for what is kept idle, and for files.
+pub const DESCRIPTORS_PERCENT: usize = 80;
+
 /// `admin.bind`: only for this machine, and next to the port that proxies commonly use for it.
 pub const ADMIN_BIND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
 /// `metrics.path`: where Prometheus looks first.
@@ -177,6 +188,8 @@ pub const MAX_HEADER_SIZE_MIN: usize = 1024;
 pub const MAX_HEADER_SIZE_MAX: usize = 1024 * 1024;
 /// Most worker threads: more than any machine has cores is a typo.
 pub const WORKERS_MAX: usize = 1024;
+/// Largest `max_connections`: Linux's `NR_OPEN` is at most 2^30.
+pub const CLIENT_CONNECTIONS_MAX: usize = 1 << 30;
 /// Longest path of a unix socket: `sun_path` has 108 bytes, one of them for the end (unix(7)).
 pub const UNIX_PATH_MAX_BYTES: usize = 107;
 /// Smallest weight; an endpoint that shall get nothing is left out, or is a `backup`.

@@ -2,9 +2,16 @@
 //!
 //! Nothing here can hold nonsense; `build` is the only place that makes these values from a file.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+mod listener;
+
+pub use listener::{
+    Bind, CertificateFiles, ClientAuth, Listener, ListenerTls, Protocols, ProxyProtocol,
+    TcpKeepalive, TlsVersion,
+};
 
 /// Everything one configuration says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +41,8 @@ pub struct Server {
     pub workers: usize,
     /// Whose `X-Forwarded-*` and `Forwarded` fields are believed.
     pub trusted_proxies: Vec<Network>,
+    /// Client connections at once, at least 1; `None` is what the limit on descriptors allows.
+    pub max_connections: Option<usize>,
     /// What happens on SIGTERM.
     pub drain: Drain,
 }
@@ -56,37 +65,6 @@ pub struct Network {
     pub address: IpAddr,
     /// Leading bits that count: 0 to 32 for IPv4, 0 to 128 for IPv6.
     pub prefix: u8,
-}
-
-/// `[listeners.NAME]`: one set of addresses with one behaviour.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listener {
-    /// Name in metrics, logs and `routes.*.listeners`.
-    pub name: String,
-    /// Addresses to bind; never empty.
-    pub bind: Vec<SocketAddr>,
-    /// For a whole request head, however slowly it drips.
-    pub header_timeout: Duration,
-    /// How long a client connection may stay idle between two requests.
-    pub keepalive_timeout: Duration,
-    /// Largest request head in bytes.
-    pub max_header_size: usize,
-    /// TCP keep-alive on accepted connections; finds clients that vanished.
-    pub tcp_keepalive: TcpKeepalive,
-}
-
-/// TCP keep-alive settings of a socket.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TcpKeepalive {
-    /// Silence before the first probe.
-    pub idle: Duration,
-    /// Between two probes.
-    pub interval: Duration,
-    /// Unanswered probes before the connection counts as dead.
-    pub count: usize,
-    /// How long sent data may stay unacknowledged (`TCP_USER_TIMEOUT`); zero is the system's
-    /// default.
-    pub user_timeout: Duration,
 }
 
 /// `[upstreams.NAME]`: a named group of endpoints.
@@ -507,8 +485,8 @@ impl std::fmt::Debug for Headers {
 /// `[admin]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin {
-    /// Address to bind.
-    pub bind: SocketAddr,
+    /// Where it listens.
+    pub bind: Bind,
     /// Bearer token that every request but `/healthz` and `/readyz` must carry, if set.
     pub token: Option<Secret>,
 }

@@ -105,7 +105,7 @@ fn secrets_come_from_the_environment_and_from_files() {
         token = "${file:/run/secrets/token}"
     "#;
     let config = parse(source, "longwire.toml", &fixture_env()).unwrap();
-    assert_eq!(config.listeners[0].bind[0].port(), 8081);
+    assert_eq!(config.listeners[0].bind[0].to_string(), "127.0.0.1:8081");
     assert_eq!(config.upstreams[0].name, "hidden.internal:8000");
     let token = config.admin.as_ref().unwrap().token.as_ref().unwrap();
     assert_eq!(token.expose(), "from-a-file");

@@ -4,10 +4,11 @@
 //! text itself, because that may come from the environment; the reader shows what was written.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::quoted;
-use super::model::Network;
+use super::model::{Bind, Network};
 use super::suggest::did_you_mean;
 
 /// Why a text is not what it should be.
@@ -41,9 +42,6 @@ impl Invalid {
 pub(super) const A_DURATION: &str = "a duration such as \"250ms\", \"15s\", \"5m\" or \"1h30m\"";
 /// What is expected where a size is.
 pub(super) const A_SIZE: &str = "a size such as \"512B\", \"32KiB\" or \"1MiB\"";
-/// What is expected where an address to bind is.
-pub(super) const AN_ADDRESS: &str =
-    "an address and port such as \"127.0.0.1:8080\" or \"[::1]:8080\"";
 /// What is expected where a network is.
 pub(super) const A_NETWORK: &str = "a network such as \"10.0.0.0/8\" or an address such as \"::1\"";
 
@@ -164,13 +162,43 @@ fn without_host_bits(address: IpAddr, prefix: u8) -> IpAddr {
     }
 }
 
-/// `127.0.0.1:8080`, `[::]:8080`.
-pub(super) fn socket_address(text: &str) -> Result<SocketAddr, Invalid> {
-    if text.starts_with("unix:") {
-        return Err(Invalid::new(format!("{AN_ADDRESS} (unix: is not supported yet)")));
+/// Reads a path in the file system; whether something is there is asked when it is read.
+pub(super) fn file(expected: &str) -> impl Fn(&str) -> Result<PathBuf, Invalid> {
+    move |text| {
+        if text.is_empty() || text.contains('\0') {
+            return Err(Invalid::new(expected));
+        }
+        Ok(PathBuf::from(text))
     }
+}
+
+/// What [`bind`] reads.
+pub(super) const A_BIND: &str =
+    "an address such as \"127.0.0.1:8080\" or \"unix:/run/longwire.sock\"";
+
+/// `127.0.0.1:8080`, `[::]:8080`, `unix:/run/longwire.sock`.
+pub(super) fn bind(text: &str) -> Result<Bind, Invalid> {
+    match text.strip_prefix("unix:") {
+        Some(path) => socket_path(path).map(Bind::Unix),
+        None => socket_address(text).map(Bind::Tcp),
+    }
+}
+
+/// `sockaddr_un` has room for 108 bytes, one of which is the end.
+const SOCKET_PATH_MAX_BYTES: usize = 107;
+
+fn socket_path(path: &str) -> Result<PathBuf, Invalid> {
+    if !path.starts_with('/') || path.contains('\0') || path.len() > SOCKET_PATH_MAX_BYTES {
+        let expected =
+            format!("\"unix:\" and an absolute path of at most {SOCKET_PATH_MAX_BYTES} bytes");
+        return Err(Invalid::new(expected));
+    }
+    Ok(path.into())
+}
+
+fn socket_address(text: &str) -> Result<SocketAddr, Invalid> {
     text.parse().map_err(|_| {
-        let invalid = Invalid::new(AN_ADDRESS);
+        let invalid = Invalid::new(A_BIND);
         let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
         let port: Result<u16, _> = port.parse();
         match (host, port, text.parse()) {
@@ -178,6 +206,7 @@ pub(super) fn socket_address(text: &str) -> Result<SocketAddr, Invalid> {
             ("localhost", Ok(port), _) => invalid.suggest(format!("127.0.0.1:{port}")),
             (_, _, Ok(address @ IpAddr::V4(_))) => invalid.suggest(format!("{address}:8080")),
             (_, _, Ok(address @ IpAddr::V6(_))) => invalid.suggest(format!("[{address}]:8080")),
+            _ if text.starts_with('/') => invalid.suggest(format!("unix:{text}")),
             _ => invalid,
         }
     })

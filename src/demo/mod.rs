@@ -5,6 +5,7 @@ pub mod model;
 pub mod room;
 pub mod script;
 
+use std::fmt;
 use std::net::SocketAddr;
 
 /// The proxy's configuration in the demo, as a file would have it.
@@ -67,7 +68,7 @@ format = "text"
 }
 
 /// What a person sees first.
-pub fn welcome(listen: SocketAddr, admin: SocketAddr) -> String {
+pub fn welcome(listen: impl fmt::Display, admin: SocketAddr) -> String {
     format!(
         r#"
   longwire demo: you -> longwire -> a model that thinks for three seconds

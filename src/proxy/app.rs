@@ -5,23 +5,22 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use async_trait::async_trait;
-use pingora::apps::ServerApp;
-use pingora::protocols::Stream;
-use pingora::server::ShutdownWatch;
-use prometheus::{IntCounter, IntGauge};
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use super::exchange::{self, After, REPLY_LIMIT};
+use super::opening::Opened;
 use super::reply::{Denial, Reply};
 use super::snapshot::Snapshot;
+use crate::client::tls::TlsServer;
+use crate::client::{Accepted, Client};
 use crate::clock;
 use crate::config::model::Listener;
 use crate::headers::Sender;
 use crate::http1::head::{HeadError, RequestHead, parse_request};
 use crate::live::kind::Kind;
 use crate::live::registry::Registry;
-use crate::relay::client::Client;
+use crate::telemetry::connections::{ConnectionMetrics, Refused, Spoken};
 
 /// What all listeners share.
 pub struct Shared {
@@ -51,21 +50,18 @@ impl Shared {
     }
 }
 
+/// Connections that are told why they are turned away, at once. The others are closed without a
+/// word: telling takes a moment, and somebody else may need the descriptor.
+const TOLD_AT_ONCE: usize = 64;
+
 /// The application of one listener.
 pub struct App {
     shared: Arc<Shared>,
     listener: Listener,
-    accepted: IntCounter,
-    active: IntGauge,
-}
-
-/// A connection's place in the gauge.
-struct Open<'a>(&'a IntGauge);
-
-impl Drop for Open<'_> {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
+    tls: Option<Arc<TlsServer>>,
+    metrics: ConnectionMetrics,
+    shutdown: watch::Receiver<bool>,
+    told: Arc<Semaphore>,
 }
 
 /// What surrounds the requests of one connection.
@@ -77,8 +73,10 @@ pub struct Context<'a> {
     pub listener: &'a str,
     /// The other end.
     pub peer: Option<SocketAddr>,
+    /// The connection has TLS.
+    pub secure: bool,
     /// Turns true when the process is to end.
-    pub shutdown: &'a ShutdownWatch,
+    pub shutdown: &'a watch::Receiver<bool>,
 }
 
 impl Context<'_> {
@@ -87,7 +85,7 @@ impl Context<'_> {
         Sender {
             peer: self.peer,
             trusted: &self.shared.snapshot.config.server.trusted_proxies,
-            scheme: "http",
+            scheme: if self.secure { "https" } else { "http" },
         }
     }
 
@@ -98,27 +96,79 @@ impl Context<'_> {
 }
 
 impl App {
-    /// For a listener; `metrics` counts its connections.
+    /// For a listener, with `tls` if it has any; ends what it can when `shutdown` turns true.
     pub fn new(
         shared: Arc<Shared>,
         listener: Listener,
-        (accepted, active): (IntCounter, IntGauge),
+        tls: Option<Arc<TlsServer>>,
+        metrics: ConnectionMetrics,
+        shutdown: watch::Receiver<bool>,
     ) -> Self {
-        Self { shared, listener, accepted, active }
+        let told = Arc::new(Semaphore::new(TOLD_AT_ONCE));
+        Self { shared, listener, tls, metrics, shutdown, told }
+    }
+
+    pub(super) fn listener(&self) -> &Listener {
+        &self.listener
+    }
+
+    pub(super) fn tls(&self) -> Option<&TlsServer> {
+        self.tls.as_deref()
+    }
+
+    pub(super) fn snapshot(&self) -> &Snapshot {
+        &self.shared.snapshot
+    }
+
+    /// Counts a connection that was refused.
+    pub fn count(&self, refused: Refused) {
+        self.metrics.accepted();
+        self.metrics.refused(refused);
+    }
+
+    /// Says that there is no place for a connection.
+    pub fn turn_away(&self, accepted: Accepted) {
+        // With TLS, saying it would cost more than serving it.
+        let Ok(permit) = Arc::clone(&self.told).try_acquire_owned() else { return };
+        if self.tls.is_some() {
+            return;
+        }
+        tokio::spawn(async move {
+            let message = "the proxy has as many connections as it may have";
+            let mut denial = Denial::new(503, "too_many_connections", message);
+            denial.retry_after = Some(1);
+            tell(Client::new(accepted.socket), &denial).await;
+            drop(permit);
+        });
     }
 
     /// Serves a connection to its end.
-    async fn serve(&self, stream: Stream, shutdown: &ShutdownWatch) {
-        self.accepted.inc();
-        self.active.inc();
-        let _open = Open(&self.active);
-        let digest = stream.get_socket_digest();
-        let peer = digest.as_ref().and_then(|digest| digest.peer_addr()?.as_inet()).copied();
-        let context =
-            Context { shared: &self.shared, listener: &self.listener.name, peer, shutdown };
-        let mut client = Client::new(stream);
+    pub async fn serve(&self, accepted: Accepted) {
+        self.metrics.accepted();
+        let open = self.metrics.open(Spoken::Http1);
+        let opened = timeout(self.listener.header_timeout, self.open(accepted)).await;
+        let Opened { transport, peer, http2 } = match opened {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(refused)) => return self.metrics.refused(refused),
+            Err(_) if self.tls.is_some() => return self.metrics.refused(Refused::Tls),
+            Err(_) => return self.metrics.refused(Refused::ProxyHeader),
+        };
+        let context = Context {
+            shared: &self.shared,
+            listener: &self.listener.name,
+            peer,
+            secure: self.tls.is_some(),
+            shutdown: &self.shutdown,
+        };
+        let _ = http2;
+        let client = Client::new(transport);
+        self.serve_http1(context, client).await;
+        drop(open);
+    }
+
+    async fn serve_http1(&self, context: Context<'_>, mut client: Client) {
         loop {
-            let head = match self.read_head(&mut client, shutdown).await {
+            let head = match self.read_head(&mut client).await {
                 Ok(Some(head)) => head,
                 Ok(None) => return,
                 Err(denial) => return self.refuse(client, &denial).await,
@@ -133,12 +183,8 @@ impl App {
     }
 
     /// Waits for the head of the next request. `Ok(None)` is the connection's quiet end.
-    async fn read_head(
-        &self,
-        client: &mut Client,
-        shutdown: &ShutdownWatch,
-    ) -> Result<Option<RequestHead>, Denial> {
-        let mut shutdown = shutdown.clone();
+    async fn read_head(&self, client: &mut Client) -> Result<Option<RequestHead>, Denial> {
+        let mut shutdown = self.shutdown.clone();
         let begins = tokio::select! {
             begins = timeout(self.listener.keepalive_timeout, begins(client)) => begins,
             _ = shutdown.wait_for(|&ends| ends) => return Ok(None),
@@ -156,31 +202,25 @@ impl App {
 
     /// Refuses what is not a request, and ends the connection: where the next request would begin
     /// is not known.
-    async fn refuse(&self, mut client: Client, denial: &Denial) {
+    async fn refuse(&self, client: Client, denial: &Denial) {
         let unrouted = &self.shared.snapshot.unrouted;
         unrouted.finished(Kind::Http, denial.status);
-        let (body, date) = (denial.body(), date());
-        let reply =
-            Reply { fields: &denial.fields, date: &date, ..Reply::new(denial.status, &body) };
-        let reply = reply.encode();
-        if client.write_all(&reply, REPLY_LIMIT).await.is_ok() {
-            client.close().await;
-        }
+        tell(client, denial).await;
     }
 }
 
-#[async_trait]
-impl ServerApp for App {
-    /// Serves a connection in a task of its own: pingora's, which holds its handshake, ends here
-    /// instead of living as long as the stream (8.8 KB each).
-    async fn process_new(
-        self: &Arc<Self>,
-        stream: Stream,
-        shutdown: &ShutdownWatch,
-    ) -> Option<Stream> {
-        let (app, shutdown) = (Arc::clone(self), shutdown.clone());
-        tokio::spawn(async move { app.serve(stream, &shutdown).await });
-        None
+/// Answers with an error and ends the connection.
+async fn tell(mut client: Client, denial: &Denial) {
+    let (body, date) = (denial.body(), date());
+    let reply = Reply {
+        fields: &denial.fields,
+        retry_after: denial.retry_after,
+        date: &date,
+        ..Reply::new(denial.status, &body)
+    };
+    let reply = reply.encode();
+    if client.write_all(&reply, REPLY_LIMIT).await.is_ok() {
+        client.close().await;
     }
 }
 

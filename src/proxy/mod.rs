@@ -8,6 +8,7 @@ pub mod enter;
 pub mod exchange;
 pub mod forward;
 pub mod key;
+mod opening;
 pub mod reply;
 pub mod snapshot;
 pub mod switch;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use crate::config::model::{Config, Proxy, Respond, Target};
 use crate::route::{Query, Router};
 use crate::telemetry::metrics::{Metrics, NONE, RouteMetrics};
+use crate::tls::TlsError;
 use crate::upstream::Upstream;
 use crate::upstream::connect::{Connector, Limits};
-use crate::upstream::tls::TlsError;
 use crate::upstream::upkeep::Upkeep;
 
 /// For the size of the pool, which is shared: a name with more addresses than this may find fewer

@@ -20,12 +20,11 @@ use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
 
-use super::client::{Client, LOOK_EVERY};
 use super::download::Download;
 use super::gate::{Gate, Look};
-use super::scratch::{self, Scratch};
 use super::timers::{Due, Timers};
 use super::upload::Upload;
+use crate::client::{Client, LOOK_EVERY};
 use crate::clock;
 use crate::config::model::Proxy;
 use crate::http1::framing::Framing;
@@ -33,6 +32,7 @@ use crate::http1::head::ResponseHead;
 use crate::live::reason::CloseReason;
 use crate::live::registry::Entry;
 use crate::outbox::Outbox;
+use crate::scratch::{self, Scratch};
 use crate::sse::dialect::Failure;
 use crate::telemetry::meter::Meter;
 

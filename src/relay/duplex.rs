@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
 
-use super::client::{Client, poll_read};
 use super::drive::Surroundings;
-use super::scratch::{self, Scratch};
 use super::websocket::{Due, PING_FRAME_BYTES, Seen, Side, WebSocket};
+use crate::client::{Client, poll_read};
 use crate::clock;
 use crate::live::reason::CloseReason;
 use crate::live::registry::Order;
 use crate::outbox::Outbox;
+use crate::scratch::{self, Scratch};
 use crate::telemetry::meter::Meter;
 use crate::ws::close;
 

@@ -5,12 +5,10 @@
 //! the one loop that does the IO, [`client`] the connection that it serves; [`scratch`] holds the
 //! buffers that all exchanges of a thread share.
 
-pub mod client;
 pub mod download;
 pub mod drive;
 pub mod duplex;
 pub mod gate;
-pub mod scratch;
 pub mod timers;
 pub mod upload;
 pub mod websocket;

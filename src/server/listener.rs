@@ -2,87 +2,142 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd as _, IntoRawFd as _};
-use std::sync::Arc;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use nix::sys::socket::{setsockopt, sockopt};
-use pingora::apps::ServerApp;
-use pingora::listeners::{L4BufferSettings, ListenerConfig, TcpSocketOptions};
-use pingora::protocols::TcpKeepalive;
-use pingora::server::{Fds, ListenFds, ShutdownWatch};
-use pingora::services::Service as _;
-use pingora::services::listening::Service;
-use tokio::net::TcpSocket;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpListener, UnixListener};
 
-use crate::config::model;
+use crate::client::Accepted;
+use crate::config::model::{self, Bind};
 
 /// Connections that the kernel completes before we accept them. Clients that reconnect together
 /// (after a restart, say) come in thousands.
-const BACKLOG: u32 = 4096;
+const BACKLOG: i32 = 4096;
+
+/// Everybody on this machine may connect to a unix socket, as to a port; who may not is kept out by
+/// the permissions of its directory.
+const SOCKET_MODE: u32 = 0o666;
 
 /// An address could not be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {reason}")]
 pub struct BindError {
-    address: SocketAddr,
+    address: Bind,
     reason: io::Error,
 }
 
-/// Listening sockets that nobody accepts from yet.
-#[derive(Default)]
-pub struct Sockets(Vec<std::net::TcpListener>);
+/// A socket that listens.
+pub enum Listening {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A unix socket; its file goes with it.
+    Unix(UnixListener, SocketFile),
+}
 
-impl Sockets {
-    /// Binds all addresses; must be called inside a runtime.
-    pub fn bind(addresses: &[SocketAddr]) -> Result<Self, BindError> {
-        let bind = |&address| bind(address).map_err(|reason| BindError { address, reason });
-        addresses.iter().map(bind).collect::<Result<_, _>>().map(Self)
-    }
+/// A unix socket's file.
+pub struct SocketFile(PathBuf);
 
-    /// The addresses, with the ports that were chosen for port 0.
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.0.iter().filter_map(|socket| socket.local_addr().ok()).collect()
-    }
-
-    /// Accepts connections for `app` until `shutdown` turns true.
-    pub fn serve<A: ServerApp + Send + Sync + 'static>(
-        self,
-        name: &str,
-        app: A,
-        keepalive: &model::TcpKeepalive,
-        shutdown: ShutdownWatch,
-    ) {
-        let mut fds = Fds::new();
-        let mut service = Service::new(name.to_owned(), app);
-        for (socket, address) in self.addresses().into_iter().zip(self.0).map(|(a, s)| (s, a)) {
-            let address = address.to_string();
-            fds.add(address.clone(), socket.into_raw_fd());
-            let mut options = TcpSocketOptions::default();
-            options.tcp_keepalive = Some(TcpKeepalive {
-                idle: keepalive.idle,
-                interval: keepalive.interval,
-                count: keepalive.count,
-                user_timeout: keepalive.user_timeout,
-            });
-            // Unbuffered: the relay reads into buffers of its threads, and writes whole.
-            let listener = ListenerConfig::tcp(address)
-                .tcp_socket_options(options)
-                .l4_buffer(L4BufferSettings::unbuffered());
-            service.add_listener(listener);
-        }
-        let fds: ListenFds = Arc::new(parking_lot::Mutex::new(fds));
-        tokio::spawn(async move { service.start_service(Some(fds), shutdown, 1).await });
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Somebody may have taken it away.
+        let _ = std::fs::remove_file(&self.0);
     }
 }
 
-fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+/// Binds all addresses; must be called inside a runtime.
+pub fn bind_all(
+    addresses: &[Bind],
+    keepalive: &model::TcpKeepalive,
+) -> Result<Vec<Listening>, BindError> {
+    let bind = |address: &Bind| {
+        Listening::bind(address, keepalive)
+            .map_err(|reason| BindError { address: address.clone(), reason })
+    };
+    addresses.iter().map(bind).collect()
+}
+
+impl Listening {
+    fn bind(address: &Bind, keepalive: &model::TcpKeepalive) -> io::Result<Self> {
+        match address {
+            Bind::Tcp(address) => tcp(*address, keepalive).map(Self::Tcp),
+            Bind::Unix(path) => {
+                unix(path).map(|listener| Self::Unix(listener, SocketFile(path.clone())))
+            }
+        }
+    }
+
+    /// Where it listens, with the port that was chosen for port 0.
+    pub fn address(&self) -> Option<Bind> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok().map(Bind::Tcp),
+            Self::Unix(_, file) => Some(Bind::Unix(file.0.clone())),
+        }
+    }
+
+    /// The next connection.
+    pub async fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                Ok(Accepted { socket: stream.into(), peer: Some(peer) })
+            }
+            Self::Unix(listener, _) => {
+                let (stream, _) = listener.accept().await?;
+                Ok(Accepted { socket: stream.into(), peer: None })
+            }
+        }
+    }
+}
+
+/// Linux hands the options of a listening socket down to what it accepts: set once, they cost no
+/// call for each connection.
+fn tcp(address: SocketAddr, keepalive: &model::TcpKeepalive) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // Without it a restart has to wait until the last connection's TIME_WAIT is over.
-    socket.set_reuseaddr(true)?;
+    socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         // `0.0.0.0:80` and `[::]:80` can stand beside each other, and neither means both.
-        setsockopt(socket.as_raw_fd(), sockopt::Ipv6V6Only, &true)?;
+        socket.set_only_v6(true)?;
     }
-    socket.bind(address)?;
-    socket.listen(BACKLOG)?.into_std()
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    let probes = TcpKeepalive::new()
+        .with_time(keepalive.idle)
+        .with_interval(keepalive.interval)
+        .with_retries(u32::try_from(keepalive.count).unwrap_or(u32::MAX));
+    SockRef::from(&socket).set_tcp_keepalive(&probes)?;
+    if keepalive.user_timeout > Duration::ZERO {
+        socket.set_tcp_user_timeout(Some(keepalive.user_timeout))?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+fn unix(path: &Path) -> io::Result<UnixListener> {
+    remove_abandoned(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&socket2::SockAddr::unix(path)?)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
+    socket.listen(BACKLOG)?;
+    UnixListener::from_std(socket.into())
+}
+
+/// A process that was killed leaves its socket's file behind. Nothing is removed that somebody
+/// listens on, or that is no socket.
+fn remove_abandoned(path: &Path) -> io::Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Ok(file) if file.file_type().is_socket() => {}
+        // Binding says what is wrong.
+        _ => return Ok(()),
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path)
+        }
+        _ => Ok(()),
+    }
 }

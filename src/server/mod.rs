@@ -1,5 +1,7 @@
 //! The running process: bind, serve, drain.
 
+pub mod accept;
+pub mod certificates;
 pub mod descriptors;
 pub mod listener;
 pub mod run;

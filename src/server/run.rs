@@ -1,21 +1,26 @@
 //! From a configuration to a process that serves, and to its end.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::listener::{BindError, Sockets};
+use super::accept::{self, Place, Places, Serve};
+use super::listener::{BindError, Listening, bind_all};
 use super::signal::Signals;
+use super::{certificates, descriptors};
 use crate::admin::AdminApp;
-use crate::config::model::{Config, Drain, TcpKeepalive};
+use crate::client::Accepted;
+use crate::client::tls::TlsServer;
+use crate::config::model::{Bind, Config, Drain, Listener, TcpKeepalive};
 use crate::live::registry::Registry;
 use crate::proxy::app::{App, Shared};
 use crate::proxy::snapshot::{Snapshot, SnapshotError};
+use crate::telemetry::connections::{ConnectionMetrics, Refused};
 use crate::telemetry::metrics::Metrics;
+use crate::tls::TlsError;
 
 /// How long exchanges get to end themselves once they were told to.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -28,12 +33,24 @@ const ADMIN_KEEPALIVE: TcpKeepalive = TcpKeepalive {
     user_timeout: Duration::ZERO,
 };
 
+/// Connections of the admin address at once. They are not counted among those of clients, so that
+/// operators get in when nobody else does.
+const ADMIN_MAX_CONNECTIONS: usize = 256;
+
 /// Why the process could not run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The configuration is well written, and yet cannot be used.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// What `tls` of a listener names cannot be used.
+    #[error("listeners.{listener}.tls: {reason}")]
+    Tls {
+        /// The listener.
+        listener: String,
+        /// Which file, and what is wrong with it.
+        reason: TlsError,
+    },
     /// An address could not be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -46,13 +63,15 @@ pub enum RunError {
 pub struct Bound {
     snapshot: Snapshot,
     metrics: Metrics,
-    listeners: Vec<Sockets>,
-    admin: Option<Sockets>,
+    tls: Vec<Option<Arc<TlsServer>>>,
+    listeners: Vec<Vec<Listening>>,
+    admin: Vec<Listening>,
 }
 
 /// Whether the configuration can be used, as far as that can be told without binding an address.
 pub fn check(config: Config) -> Result<(), RunError> {
-    Snapshot::new(config, &Metrics::new())?;
+    let snapshot = Snapshot::new(config, &Metrics::new())?;
+    tls_of(&snapshot.config.listeners)?;
     Ok(())
 }
 
@@ -61,25 +80,38 @@ pub fn bind(config: Config) -> Result<Bound, RunError> {
     let metrics = Metrics::new();
     let snapshot = Snapshot::new(config, &metrics)?;
     let config = &snapshot.config;
+    let tls = tls_of(&config.listeners)?;
     let listeners = config
         .listeners
         .iter()
-        .map(|listener| Sockets::bind(&listener.bind))
+        .map(|listener| bind_all(&listener.bind, &listener.tcp_keepalive))
         .collect::<Result<_, _>>()?;
-    let admin = config.admin.as_ref().map(|admin| Sockets::bind(&[admin.bind])).transpose()?;
-    Ok(Bound { snapshot, metrics, listeners, admin })
+    let admin = config.admin.as_ref().map(|admin| admin.bind.clone());
+    let admin = bind_all(admin.as_slice(), &ADMIN_KEEPALIVE)?;
+    Ok(Bound { snapshot, metrics, tls, listeners, admin })
+}
+
+fn tls_of(listeners: &[Listener]) -> Result<Vec<Option<Arc<TlsServer>>>, RunError> {
+    let tls = |listener: &Listener| {
+        let tls = listener.tls.as_ref().map(|tls| TlsServer::new(tls, listener.protocols));
+        let tls = tls
+            .transpose()
+            .map_err(|reason| RunError::Tls { listener: listener.name.clone(), reason })?;
+        Ok(tls.map(Arc::new))
+    };
+    listeners.iter().map(tls).collect()
 }
 
 impl Bound {
     /// The addresses where clients can connect.
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().flat_map(Sockets::addresses).collect()
+    pub fn addresses(&self) -> Vec<Bind> {
+        self.listeners.iter().flatten().filter_map(Listening::address).collect()
     }
 
     /// Serves until a signal, drains, and comes back.
     pub async fn serve(self) -> Result<(), RunError> {
         let mut signals = Signals::new()?;
-        let Self { snapshot, metrics, listeners, admin } = self;
+        let Self { snapshot, metrics, tls, listeners, admin } = self;
         let metrics = Arc::new(metrics);
         // Packagers set the revision when they build.
         let revision = option_env!("LONGWIRE_REVISION").unwrap_or("unknown");
@@ -95,23 +127,34 @@ impl Bound {
         let admin_config = config.admin.clone();
         let named = config.listeners.clone();
         let metrics_path = config.metrics.path.clone();
+        let max_connections =
+            config.server.max_connections.unwrap_or_else(descriptors::max_connections);
+        let places = Places::new(max_connections);
         let _upkeep = snapshot.upkeep();
         let shared = Arc::new(Shared::new(Arc::new(snapshot), Arc::clone(&registry)));
-        for (listener, sockets) in named.into_iter().zip(listeners) {
-            for address in sockets.addresses() {
+        for ((listener, tls), sockets) in named.into_iter().zip(tls).zip(listeners) {
+            if let Some((tls, config)) = tls.as_ref().zip(listener.tls.as_ref()) {
+                certificates::show(&listener.name, tls, &metrics);
+                if let Some(interval) = config.reload {
+                    let (name, metrics) = (listener.name.clone(), Arc::clone(&metrics));
+                    let tls = Arc::clone(tls);
+                    tokio::spawn(certificates::watch(name, tls, metrics, interval));
+                }
+            }
+            for address in sockets.iter().filter_map(Listening::address) {
                 tracing::info!(listener = listener.name, %address, "listening");
             }
-            let handles = metrics.listener(&listener.name);
-            let (name, keepalive) = (listener.name.clone(), listener.tcp_keepalive.clone());
-            let app = App::new(Arc::clone(&shared), listener, handles);
-            sockets.serve(&name, app, &keepalive, shutdown.clone());
+            let counts = ConnectionMetrics::new(&metrics, &listener.name);
+            let app = App::new(Arc::clone(&shared), listener, tls, counts, shutdown.clone());
+            serve(sockets, Arc::new(app), &places, &shutdown);
         }
-        if let (Some(admin), Some(sockets)) = (admin_config, admin) {
-            for address in sockets.addresses() {
+        if let Some(config) = admin_config {
+            for address in admin.iter().filter_map(Listening::address) {
                 tracing::info!(%address, "admin");
             }
-            let app = AdminApp::new(admin, metrics_path, Arc::clone(&metrics), Arc::clone(&ready));
-            sockets.serve("admin", app, &ADMIN_KEEPALIVE, admin_shutdown);
+            let app = AdminApp::new(config, metrics_path, Arc::clone(&metrics), Arc::clone(&ready));
+            let places = Places::new(ADMIN_MAX_CONNECTIONS);
+            serve(admin, Arc::new(app), &places, &admin_shutdown);
         }
 
         let signal = signals.next().await;
@@ -127,6 +170,46 @@ impl Bound {
         tracing::info!(open = registry.open(), "stopped");
         Ok(())
     }
+}
+
+/// Accepts on every socket in a task of its own.
+fn serve(
+    sockets: Vec<Listening>,
+    app: Arc<impl Serve>,
+    places: &Places,
+    shutdown: &watch::Receiver<bool>,
+) {
+    for socket in sockets {
+        let (app, places, shutdown) = (Arc::clone(&app), places.clone(), shutdown.clone());
+        tokio::spawn(accept::run(socket, app, places, shutdown));
+    }
+}
+
+impl Serve for App {
+    async fn serve(self: Arc<Self>, accepted: Accepted, place: Place) {
+        Self::serve(&self, accepted).await;
+        drop(place);
+    }
+
+    fn turn_away(self: &Arc<Self>, accepted: Accepted) {
+        Self::turn_away(self, accepted);
+    }
+
+    fn count(&self, refused: Refused) {
+        Self::count(self, refused);
+    }
+}
+
+impl Serve for AdminApp {
+    async fn serve(self: Arc<Self>, accepted: Accepted, place: Place) {
+        Self::serve(&self, accepted).await;
+        drop(place);
+    }
+
+    fn turn_away(self: &Arc<Self>, _: Accepted) {}
+
+    /// The admin address is not among the listeners that are counted.
+    fn count(&self, _: Refused) {}
 }
 
 /// Lets the exchanges end, at the latest when `grace` is over.

@@ -104,6 +104,10 @@ families! {
         "Client sockets open.", &["listener", "protocol"]);
     connections_accepted: IntCounterVec = counter("connections_accepted_total",
         "Client connections accepted.", &["listener"]);
+    connections_refused: IntCounterVec = counter("connections_refused_total",
+        "Client connections closed before or instead of being served.", &["listener", "reason"]);
+    certificate_not_after: IntGaugeVec = gauge("tls_certificate_not_after_timestamp_seconds",
+        "When a listener's certificate ends.", &["listener", "name"]);
     requests: IntCounterVec = counter("requests_total",
         "Finished requests.", &["route", "kind", "code"]);
     request_duration: HistogramVec = histogram("request_duration_seconds",
@@ -210,12 +214,21 @@ impl Metrics {
         self.draining.with_label_values::<&str>(&[])
     }
 
-    /// Handles for one listener: accepted connections, and those open now.
-    pub fn listener(&self, listener: &str) -> (IntCounter, IntGauge) {
-        (
-            self.connections_accepted.with_label_values(&[listener]),
-            self.connections_active.with_label_values(&[listener, "http/1.1"]),
-        )
+    pub(super) fn connections_accepted(&self, listener: &str) -> IntCounter {
+        self.connections_accepted.with_label_values(&[listener])
+    }
+
+    pub(super) fn connections_active(&self, listener: &str, protocol: &str) -> IntGauge {
+        self.connections_active.with_label_values(&[listener, protocol])
+    }
+
+    pub(super) fn connections_refused(&self, listener: &str, reason: &str) -> IntCounter {
+        self.connections_refused.with_label_values(&[listener, reason])
+    }
+
+    /// When a listener's certificate in that file ends, in seconds since 1970.
+    pub fn certificate_ends(&self, listener: &str, file: &str, not_after: i64) {
+        self.certificate_not_after.with_label_values(&[listener, file]).set(not_after);
     }
 
     /// Handles for one route and its upstream; all label sets exist from here on. What is answered

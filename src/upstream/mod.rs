@@ -40,11 +40,12 @@ use health::Change;
 use replay::Cause;
 use roster::{Ask, Picked, Roster};
 use seat::Seat;
-use tls::{TlsClient, TlsError};
+use tls::TlsClient;
 
 use crate::clock;
 use crate::config::model::{self, Address};
 use crate::telemetry::metrics::{Metrics, UpstreamMetrics};
+use crate::tls::TlsError;
 
 /// A named group of endpoints.
 pub struct Upstream {

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls_native_certs::load_native_certs;
@@ -10,19 +9,13 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::client::WantsClientCert;
-use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
-use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{self, ClientConfig, ConfigBuilder, RootCertStore};
+use tokio_rustls::rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 
 use crate::config::model;
+use crate::tls::{H2, HTTP_1_1, TlsError, provider, read_authorities};
 
 mod unverified;
-
-/// What HTTP/2 is called in ALPN (RFC 9113 §3.1).
-const H2: &[u8] = b"h2";
-/// What HTTP/1.1 is called in ALPN (RFC 7301 §6).
-const HTTP_1_1: &[u8] = b"http/1.1";
 
 /// How the endpoints of one upstream are spoken to. Sessions are resumed between connections of the
 /// same client.
@@ -40,31 +33,6 @@ pub enum Alpn {
     Http1,
     /// HTTP/2 preferred; see [`TlsClient::speaks_http2`] for what was agreed.
     Http2OrHttp1,
-}
-
-/// Why there can be no TLS; says which file, and what is wrong with it.
-#[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the messages say it")]
-pub enum TlsError {
-    #[error("{}: {source}", file.display())]
-    Unreadable { file: PathBuf, source: io::Error },
-    #[error("{}: not PEM: {problem}", file.display())]
-    NotPem { file: PathBuf, problem: String },
-    #[error("{}: no certificate in it", file.display())]
-    NoCertificate { file: PathBuf },
-    #[error("{}: certificate {number} cannot be used: {problem}", file.display())]
-    BadCertificate {
-        file: PathBuf,
-        /// Counted from 1.
-        number: usize,
-        problem: rustls::Error,
-    },
-    #[error("no certificate authorities of this system ({problem}): install them, or set \"ca\"")]
-    NoSystemAuthorities { problem: String },
-    #[error("\"{0}\" is neither a host name nor an address")]
-    Name(String),
-    #[error("TLS cannot be set up: {0}")]
-    Setup(#[from] rustls::Error),
 }
 
 impl TlsClient {
@@ -126,8 +94,7 @@ impl TlsClient {
 fn builder(
     authorities: Option<RootCertStore>,
 ) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TlsError> {
-    // Named here, since a process-wide default would be somebody else's to set.
-    let provider: Arc<CryptoProvider> = Arc::new(ring::default_provider());
+    let provider = provider();
     let algorithms = provider.signature_verification_algorithms;
     let builder =
         ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
@@ -138,25 +105,6 @@ fn builder(
             builder.dangerous().with_custom_certificate_verifier(accept)
         }
     })
-}
-
-fn read_authorities(file: &Path) -> Result<RootCertStore, TlsError> {
-    let bytes = std::fs::read(file)
-        .map_err(|source| TlsError::Unreadable { file: file.to_owned(), source })?;
-    let mut authorities = RootCertStore::empty();
-    for (index, certificate) in CertificateDer::pem_slice_iter(&bytes).enumerate() {
-        let not_pem = |error: pem::Error| TlsError::NotPem {
-            file: file.to_owned(),
-            problem: error.to_string(),
-        };
-        authorities.add(certificate.map_err(not_pem)?).map_err(|problem| {
-            TlsError::BadCertificate { file: file.to_owned(), number: index + 1, problem }
-        })?;
-    }
-    if authorities.is_empty() {
-        return Err(TlsError::NoCertificate { file: file.to_owned() });
-    }
-    Ok(authorities)
 }
 
 /// Those of the system's authorities that can be used; the others nobody here can mend.

@@ -1,22 +1,23 @@
 //! Checks over several tables: addresses that are bound twice, routes that tie.
 
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
 
 use super::route::ReadRoute;
-use crate::config::model::{HostPattern, PathPattern, Route};
+use crate::config::model::{Bind, HostPattern, PathPattern, Route};
 use crate::config::read::{Place, Reader, Written};
 
 /// Reports addresses that are written twice. Port 0 is a different one each time.
 ///
 /// A default comes first, because only what is written can be reported.
-pub(super) fn binds(reader: &Reader<'_>, mut binds: Vec<Written<SocketAddr>>) {
+pub(super) fn binds(reader: &Reader<'_>, mut binds: Vec<Written<Bind>>) {
     binds.sort_by_key(|bind| bind.place.span.start);
-    let mut first: HashMap<SocketAddr, &Place> = HashMap::new();
-    for bind in binds.iter().filter(|bind| bind.value.port() != 0) {
+    let mut first: HashMap<&Bind, &Place> = HashMap::new();
+    let is_chosen_by_system =
+        |bind: &Bind| matches!(bind, Bind::Tcp(address) if address.port() == 0);
+    for bind in binds.iter().filter(|bind| !is_chosen_by_system(&bind.value)) {
         match first.get(&bind.value) {
             None => {
-                first.insert(bind.value, &bind.place);
+                first.insert(&bind.value, &bind.place);
             }
             Some(first) => {
                 let message = format!(

@@ -1,13 +1,12 @@
 //! `[server]` and `[admin]`: the process, and the address of its operators.
 
-use std::net::SocketAddr;
 use std::num::NonZero;
 use std::time::Duration;
 
 use crate::config::defaults::{self, DURATION_MAX};
-use crate::config::model::{Admin, Drain, Secret, Server};
+use crate::config::model::{Admin, Bind, Drain, Secret, Server};
 use crate::config::read::{Place, Table, Written};
-use crate::config::units::{A_NETWORK, AN_ADDRESS, Invalid, network, socket_address};
+use crate::config::units::{A_BIND, A_NETWORK, Invalid, bind, network};
 
 /// Reads `[server]`.
 pub(super) fn server(mut table: Table<'_>) -> Server {
@@ -15,9 +14,13 @@ pub(super) fn server(mut table: Table<'_>) -> Server {
     let trusted_proxies = table
         .list("trusted_proxies", A_NETWORK, network)
         .map(|networks| networks.into_iter().map(|network| network.value).collect());
+    let max_connections = table.take("max_connections");
+    let max_connections =
+        max_connections.and_then(|value| value.integer(1, defaults::CLIENT_CONNECTIONS_MAX));
     let drain = drain(table.table("drain"));
     table.finish();
-    Server { workers, trusted_proxies: trusted_proxies.unwrap_or_default(), drain }
+    let trusted_proxies = trusted_proxies.unwrap_or_default();
+    Server { workers, trusted_proxies, max_connections, drain }
 }
 
 fn drain(mut table: Table<'_>) -> Drain {
@@ -37,13 +40,13 @@ fn cores() -> usize {
 }
 
 /// Reads `[admin]`; adds its address to `binds`.
-pub(super) fn admin(mut table: Table<'_>, binds: &mut Vec<Written<SocketAddr>>) -> Option<Admin> {
+pub(super) fn admin(mut table: Table<'_>, binds: &mut Vec<Written<Bind>>) -> Option<Admin> {
     let reader = table.reader();
-    let expected = format!("{AN_ADDRESS}, or \"off\"");
-    let bind = table.take("bind").map(|value| {
+    let expected = format!("{A_BIND}, or \"off\"");
+    let written = table.take("bind").map(|value| {
         value.parse(&expected, |text| match text {
             "off" => Ok(None),
-            _ => socket_address(text)
+            _ => bind(text)
                 .map(Some)
                 .map_err(|invalid| Invalid { expected: expected.clone(), ..invalid }),
         })
@@ -52,29 +55,34 @@ pub(super) fn admin(mut table: Table<'_>, binds: &mut Vec<Written<SocketAddr>>) 
     let is_open = matches!(&token, None | Some(Some(Written { value: None, .. })));
     table.finish();
 
-    let bind = match bind {
+    let bind = match written {
         None => {
-            let address = defaults::ADMIN_BIND;
+            let address = Bind::Tcp(defaults::ADMIN_BIND);
             let place = Place::unwritten("admin.bind");
-            binds.push(Written { value: address, text: format!("\"{address}\""), place });
+            binds.push(Written { value: address.clone(), text: format!("\"{address}\""), place });
             address
         }
         // It has been reported.
         Some(None) => return None,
         Some(Some(Written { value, text, place })) => {
             let address = value?;
-            if is_open && !address.ip().to_canonical().is_loopback() {
+            if is_open && is_public(&address) {
                 let message = format!(
                     "expected a loopback address or an admin.token, found {text} without a token"
                 );
                 reader.misplaced(&place, message);
             }
-            binds.push(Written { value: address, text, place });
+            binds.push(Written { value: address.clone(), text, place });
             address
         }
     };
     let token = token.flatten().and_then(|written| written.value);
     Some(Admin { bind, token })
+}
+
+/// Whether others than this machine's programs reach it; a unix socket has file permissions.
+fn is_public(bind: &Bind) -> bool {
+    matches!(bind, Bind::Tcp(address) if !address.ip().to_canonical().is_loopback())
 }
 
 /// An empty text is no token, so that `${LONGWIRE_ADMIN_TOKEN:-}` may stay unset.

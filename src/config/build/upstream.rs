@@ -1,7 +1,6 @@
 //! `[upstreams.NAME]`, and the anonymous upstreams of routes.
 
 use std::net::Ipv6Addr;
-use std::path::PathBuf;
 
 use super::balance::balance;
 use super::endpoint::{self, ReadEndpoint, endpoints};
@@ -10,7 +9,7 @@ use super::pool::pool;
 use crate::config::defaults;
 use crate::config::model::{Upstream, UpstreamTls};
 use crate::config::read::{Place, Reader, Table};
-use crate::config::units::Invalid;
+use crate::config::units::{Invalid, file};
 use crate::config::url::{Url, is_host_name};
 
 /// Reads `[upstreams]`. None at all is fine, as routes may have URLs.
@@ -65,7 +64,7 @@ fn tls(mut table: Table<'_>) -> UpstreamTls {
         }
         Some(sni.value)
     });
-    let ca = table.take("ca").and_then(|value| value.parse(A_CA_FILE, ca_file));
+    let ca = table.take("ca").and_then(|value| value.parse(A_CA_FILE, file(A_CA_FILE)));
     table.finish();
     let verify = verify.unwrap_or(defaults::TLS_VERIFY);
     UpstreamTls { sni, ca: ca.map(|written| written.value), verify }
@@ -82,12 +81,5 @@ fn server_name(text: &str) -> Result<String, Invalid> {
     Err(Invalid::new(A_SERVER_NAME))
 }
 
-const A_CA_FILE: &str = "a path such as \"/etc/longwire/ca.pem\"";
-
-/// Whether the file is there is asked when it is read.
-fn ca_file(text: &str) -> Result<PathBuf, Invalid> {
-    if text.is_empty() || text.contains('\0') {
-        return Err(Invalid::new(A_CA_FILE));
-    }
-    Ok(PathBuf::from(text))
-}
+/// PEM.
+pub(super) const A_CA_FILE: &str = "a path such as \"/etc/longwire/ca.pem\"";

@@ -84,9 +84,9 @@ fn networks() {
 
 #[test]
 fn addresses_to_bind() {
-    assert_eq!(socket_address("[::]:8080").unwrap().to_string(), "[::]:8080");
-    assert_eq!(socket_address("0.0.0.0:0").unwrap().port(), 0);
-    let suggested = |text: &str| suggestion(socket_address(text));
+    assert_eq!(bind("[::]:8080").unwrap().to_string(), "[::]:8080");
+    assert_eq!(bind("0.0.0.0:0"), Ok(Bind::Tcp(([0, 0, 0, 0], 0).into())));
+    let suggested = |text: &str| suggestion(bind(text));
     assert_eq!(suggested(":8080").as_deref(), Some("0.0.0.0:8080"));
     assert_eq!(suggested("8080").as_deref(), Some("0.0.0.0:8080"));
     assert_eq!(suggested("*:8080").as_deref(), Some("0.0.0.0:8080"));
@@ -94,5 +94,9 @@ fn addresses_to_bind() {
     assert_eq!(suggested("10.0.0.1").as_deref(), Some("10.0.0.1:8080"));
     assert_eq!(suggested("::1").as_deref(), Some("[::1]:8080"));
     assert_eq!(suggested("10.0.0.1:99999"), None);
-    assert!(socket_address("unix:/run/x").unwrap_err().expected.contains("not supported yet"));
+    assert_eq!(suggested("/run/x").as_deref(), Some("unix:/run/x"));
+    assert_eq!(bind("unix:/run/x"), Ok(Bind::Unix("/run/x".into())));
+    for bad in ["unix:", "unix:run/x", "unix:/run/\0"] {
+        assert!(bind(bad).unwrap_err().expected.contains("absolute path"), "{bad}");
+    }
 }

@@ -6,12 +6,12 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use super::{Event, Link, Loss, Wire};
+use crate::client::poll_read;
 use crate::clock;
 use crate::http1::head::parse_response;
 use crate::live::reason::CloseReason;
-use crate::relay::client::poll_read;
 use crate::relay::download::Eof;
-use crate::relay::scratch::Scratch;
+use crate::scratch::Scratch;
 
 /// Largest response head. Servers that set many cookies reach 16 KiB.
 const RESPONSE_HEAD_MAX_BYTES: usize = 64 * 1024;
@@ -196,7 +196,7 @@ impl<U: Wire> Link<'_, U> {
 }
 
 /// What a failed write says about the client: the kernel gives up on one that takes nothing for as
-/// long as [`crate::relay::client::Client::allow_stall`] said.
+/// long as [`crate::client::Client::allow_stall`] said.
 fn gone(error: &io::Error) -> Event {
     Event::End(match error.kind() {
         io::ErrorKind::TimedOut => CloseReason::SlowClient.into(),

@@ -6,11 +6,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::{End, Event, Link, Loss, Wire};
+use crate::client::READ_AHEAD_BYTES;
 use crate::clock;
 use crate::live::reason::CloseReason;
-use crate::relay::client::READ_AHEAD_BYTES;
 use crate::relay::gate::Gate;
-use crate::relay::scratch::Scratch;
+use crate::scratch::Scratch;
 
 impl<U: Wire> Link<'_, U> {
     /// Reads the request's body, or what shows that the client has left.

@@ -1,17 +1,25 @@
-//! A client's connection: its stream, what was read ahead, and the ways to end it.
+//! A client's connection: what carries it, what was read ahead, and the ways to end it.
+//!
+//! [`socket`] is what was accepted, [`proxy_header`] what a proxy in front may have put before
+//! everything else, [`tls`] the server's side of TLS, [`transport`] any of them.
+
+pub mod proxy_header;
+pub mod socket;
+pub mod tls;
+mod transport;
 
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use nix::sys::socket::{setsockopt, sockopt};
-use pingora::protocols::Stream;
-use pingora::protocols::l4::ext::get_tcp_info;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use super::scratch;
+use self::socket::Socket;
+pub use self::transport::Transport;
+use crate::scratch;
 
 /// Bytes of a next request that are read ahead while a response is under way. Reading on is what
 /// shows that the client has left; a client that pipelines more than this is watched no further.
@@ -27,21 +35,40 @@ const ABORT_LOOK: Duration = Duration::from_millis(10);
 /// How often to look whether a client has left whose stream is not read.
 pub const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// `tcpi_state` of a connection whose other end is closed (linux/tcp_states.h).
-const TCP_CLOSED_STATES: [u8; 3] =
-    [7 /* CLOSE */, 8 /* CLOSE_WAIT */, 9 /* LAST_ACK */];
+/// A connection that has just been accepted.
+pub struct Accepted {
+    /// Its socket.
+    pub socket: Socket,
+    /// The other end; a unix socket's has no address.
+    pub peer: Option<SocketAddr>,
+}
 
 /// One client connection.
 pub struct Client {
-    stream: Stream,
+    transport: Transport,
     /// Read, but not used yet.
     pub inbox: Vec<u8>,
 }
 
 impl Client {
-    /// Takes a connection that has just been accepted.
-    pub fn new(stream: Stream) -> Self {
-        Self { stream, inbox: Vec::new() }
+    /// Takes a connection; what was read of a bare socket before is its first input.
+    pub fn new(transport: impl Into<Transport>) -> Self {
+        let mut transport = transport.into();
+        let inbox = match &mut transport {
+            Transport::Plain(socket) => socket.take_ahead(),
+            _ => Vec::new(),
+        };
+        Self { transport, inbox }
+    }
+
+    /// What carries it, with what was read of it and not used: only a bare socket can take that
+    /// back.
+    pub fn into_transport(self) -> Transport {
+        let Self { mut transport, inbox } = self;
+        if let Transport::Plain(socket) = &mut transport {
+            socket.put_back(inbox);
+        }
+        transport
     }
 
     /// Waits for more input; it is appended to the inbox. `false` is the connection's end.
@@ -75,29 +102,29 @@ impl Client {
 
     /// Reads into `space`; 0 is the end.
     pub fn poll_read(&mut self, cx: &mut Context<'_>, space: &mut [u8]) -> Poll<io::Result<usize>> {
-        poll_read(&mut self.stream, cx, space)
+        poll_read(&mut self.transport, cx, space)
     }
 
     /// Writes from the front of `data`.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, data)
+        Pin::new(&mut self.transport).poll_write(cx, data)
     }
 
     /// Closes our half: the client sees the end of what we send.
     pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        Pin::new(&mut self.transport).poll_shutdown(cx)
     }
 
     /// Passes on what a layer in between (TLS) may hold.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        Pin::new(&mut self.transport).poll_flush(cx)
     }
 
     /// Writes everything, or gives up after `limit`.
     pub async fn write_all(&mut self, data: &[u8], limit: Duration) -> io::Result<()> {
         let write = async {
-            self.stream.write_all(data).await?;
-            self.stream.flush().await
+            self.transport.write_all(data).await?;
+            self.transport.flush().await
         };
         tokio::time::timeout(limit, write).await.map_err(io::Error::from)?
     }
@@ -105,10 +132,10 @@ impl Client {
     /// Ends the connection so that the client gets all that was written, then a clean end.
     pub async fn close(mut self) {
         let linger = async {
-            self.stream.shutdown().await?;
+            self.transport.shutdown().await?;
             // Read and forgotten; a peer that goes on sending meets the deadline.
             while poll_fn(|cx| {
-                scratch::with(|scratch| poll_read(&mut self.stream, cx, &mut scratch.read))
+                scratch::with(|scratch| poll_read(&mut self.transport, cx, &mut scratch.read))
             })
             .await?
                 > 0
@@ -121,20 +148,16 @@ impl Client {
 
     /// Whether the client's end is closed, also when there is input that was not read.
     pub fn has_left(&self) -> bool {
-        match get_tcp_info(self.stream.id()) {
-            Ok(info) => TCP_CLOSED_STATES.contains(&info.tcpi_state),
-            // Not TCP: its end will be seen when it is read.
-            Err(_) => false,
-        }
+        self.transport.has_left()
     }
 
     /// Lets the client take nothing for `limit` (`None`: for ever) before the kernel gives up on
     /// it. A listener's `TCP_USER_TIMEOUT` is for clients that vanished, but the kernel applies it
     /// to those that do not read, too.
     pub fn allow_stall(&self, limit: Option<Duration>) {
-        let millis = limit.map_or(0, |limit| u32::try_from(limit.as_millis()).unwrap_or(0));
-        // Fails where there is no such limit to lift.
-        let _ = setsockopt(self.stream.id(), sockopt::TcpUserTimeout, &millis);
+        if let Some(socket) = self.transport.socket() {
+            socket.allow_unacknowledged(limit);
+        }
     }
 
     /// Ends the connection so that the client cannot take it for the end of the body: with a reset
@@ -143,23 +166,17 @@ impl Client {
     /// A reset overtakes what is still on its way, so it waits until the client has got that, or
     /// has taken nothing for `patience`.
     pub async fn abort(self, patience: Option<Duration>) {
-        let descriptor = self.stream.id();
-        let outstanding = || {
-            let info = get_tcp_info(descriptor).ok()?;
-            let bytes = (info.tcpi_unacked, info.tcpi_notsent_bytes);
-            (bytes != (0, 0) && !TCP_CLOSED_STATES.contains(&info.tcpi_state)).then_some(bytes)
-        };
-        let mut last = outstanding();
+        // In HTTP/2 every end that is not the message's is a reset.
+        let Some(socket) = self.transport.socket() else { return };
+        let mut last = socket.outstanding();
         let mut waited = Duration::ZERO;
         while last.is_some() && patience.is_none_or(|patience| waited < patience) {
             tokio::time::sleep(ABORT_LOOK).await;
-            let now = outstanding();
+            let now = socket.outstanding();
             waited = if now == last { waited + ABORT_LOOK } else { Duration::ZERO };
             last = now;
         }
-        let reset = nix::libc::linger { l_onoff: 1, l_linger: 0 };
-        // Fails where there is no connection any more.
-        let _ = setsockopt(descriptor, sockopt::Linger, &reset);
+        socket.reset_on_close();
     }
 }
 
