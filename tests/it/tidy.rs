@@ -49,7 +49,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("demo", &["http1", "ws"]),
-    ("client", &["http2", "outbox", "http1", "config", "clock"]),
+    ("client", &["http2", "outbox", "http1", "ws", "config", "clock"]),
     ("upstream", &["http2", "outbox", "http1", "config", "clock", "telemetry"]),
     ("relay", &["outbox", "sse", "ws", "http1", "live", "telemetry", "config", "clock"]),
     ("telemetry", &["live", "ws", "config", "clock"]),

@@ -1,0 +1,30 @@
+//! HTTP/2 towards clients (RFC 9113).
+//!
+//! [`serve`] serves one connection. Each request becomes a head, in the terms of HTTP/1.1, and an
+//! [`Exchange`], which looks like a client's HTTP/1.1 connection that serves this one request: a
+//! framed body is read from it, heads and framed bodies are written to it. So the relay exists
+//! once.
+//!
+//! [`request`] and [`response`] translate heads and are pure, as is [`flood`], which counts frames
+//! that are cheap to send and dear to handle; [`sending`] is the response half of an exchange,
+//! [`tunnel`] the handshake of a WebSocket; [`limits`] say what a connection may cost. What is the
+//! same towards upstreams is in [`crate::http2`].
+
+mod exchange;
+mod flood;
+pub mod limits;
+mod request;
+mod response;
+mod sending;
+mod session;
+mod shared;
+mod tunnel;
+mod wire;
+
+pub use exchange::Exchange;
+pub use flood::Flood;
+pub use limits::SessionLimits;
+pub use session::{Ended, serve};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,4 @@
+//! Connections from clients.
+
+pub mod http2;
+pub mod rewind;
