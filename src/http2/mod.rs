@@ -9,6 +9,7 @@ use std::io;
 pub mod incoming;
 pub mod keep_alive;
 pub mod outgoing;
+mod pending;
 
 /// The error for a stream or a connection that failed: [`io::ErrorKind::ConnectionReset`] with h2's
 /// error inside.

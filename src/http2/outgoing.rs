@@ -7,6 +7,7 @@ use bytes::Bytes;
 use h2::{Reason, SendStream};
 
 use super::lost;
+use super::pending::Pending;
 use crate::http1::body::{BodyDecoder, Piece};
 use crate::http1::framing::Framing;
 
@@ -14,6 +15,7 @@ use crate::http1::framing::Framing;
 pub struct Outgoing {
     stream: SendStream<Bytes>,
     decoder: BodyDecoder,
+    pending: Pending,
     /// So many bytes of the first piece are given to h2 without asking for room.
     unasked_bytes: usize,
 }
@@ -22,7 +24,8 @@ impl Outgoing {
     /// For a stream whose head was sent, without its end unless there is no body. The first piece
     /// may have `unasked_bytes` for which the peer is not asked whether it has room.
     pub fn new(stream: SendStream<Bytes>, framing: Framing, unasked_bytes: usize) -> Self {
-        Self { stream, decoder: BodyDecoder::new(framing), unasked_bytes }
+        let decoder = BodyDecoder::new(framing);
+        Self { stream, decoder, pending: Pending::default(), unasked_bytes }
     }
 
     /// Whether the end was sent.
@@ -60,7 +63,7 @@ impl Outgoing {
             let Piece::Data(piece) = self.decoder.next(&mut part).map_err(invalid)? else {
                 continue;
             };
-            let piece = Bytes::copy_from_slice(piece);
+            let piece = self.pending.frame(piece);
             input = &input[offered - part.len()..];
             // The end may follow at once, and then goes with the data.
             self.skip_framing(&mut input)?;
@@ -96,6 +99,7 @@ impl Outgoing {
 
     /// How many bytes may be sent now, 1 at least.
     fn poll_room(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<io::Result<usize>> {
+        ready!(self.pending.poll_place(cx));
         loop {
             let room = self.stream.capacity();
             if room > 0 {

@@ -118,12 +118,18 @@ struct Session<'a, IO: AsyncRead + AsyncWrite + Unpin> {
     shared: Arc<Shared>,
     /// [`Shared::heard_bytes`] when it was last looked at.
     heard: u64,
-    /// Since when no exchange is open.
+    /// [`Shared::told_bytes`] likewise.
+    told: u64,
+    /// Since when it is of no use, if it is of none.
     idle_since: Option<Instant>,
     /// Why the client was told that the connection ends.
     leaving: Option<Ended>,
-    /// When it is closed if the client is not quicker: since nothing is open.
+    /// When.
+    left_at: Instant,
+    /// When it is closed if the client is not quicker, once it is of no use.
     close_at: Option<Instant>,
+    /// It is being closed, whatever is open.
+    is_cut_off: bool,
     /// Requests that were reset because they are malformed.
     malformed: u32,
     sleep: Pin<Box<Sleep>>,
@@ -145,9 +151,12 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin> Session<'a, IO> {
             limits,
             shared,
             heard: 0,
+            told: 0,
             idle_since: Some(now),
             leaving: None,
+            left_at: now,
             close_at: None,
+            is_cut_off: false,
             malformed: 0,
             sleep: Box::pin(tokio::time::sleep_until(now.into())),
             armed: None,
@@ -208,9 +217,7 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin> Session<'a, IO> {
             return false;
         }
         self.leaving = Some(Ended::Flood(flood));
-        self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-        // The client may not read; it is not waited for longer than this.
-        self.close_at = Some(clock::now() + self.limits.farewell);
+        self.cut_off(Reason::ENHANCE_YOUR_CALM, clock::now());
         true
     }
 
@@ -231,17 +238,22 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin> Session<'a, IO> {
         }
     }
 
+    /// Idle is a connection without exchanges, of which h2 sends nothing any more, either: a slow
+    /// client may need its time for the end of a response that nobody else waits for.
     fn note_idleness(&mut self, now: Instant) {
+        let told = self.shared.told_bytes();
+        let moves = told != self.told && self.connection.has_streams();
+        self.told = told;
         if self.shared.open() > 0 {
             self.idle_since = None;
-            if !matches!(self.leaving, Some(Ended::Flood(_))) {
-                self.close_at = None;
-            }
-            return;
+        } else if moves {
+            self.idle_since = Some(now);
+        } else {
+            self.idle_since.get_or_insert(now);
         }
-        self.idle_since.get_or_insert(now);
-        if self.leaving.is_some() {
-            self.close_at.get_or_insert(now + self.limits.farewell);
+        if self.leaving.is_some() && !self.is_cut_off {
+            self.close_at =
+                self.idle_since.map(|since| since.max(self.left_at) + self.limits.farewell);
         }
     }
 
@@ -292,7 +304,10 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin> Session<'a, IO> {
     fn on_time(&mut self, now: Instant) -> Option<Ended> {
         self.armed = None;
         if self.close_at.is_some_and(|at| at <= now) {
-            return self.leaving;
+            if self.is_cut_off {
+                return self.leaving;
+            }
+            self.cut_off(Reason::NO_ERROR, now);
         }
         let streams = usize::from(self.connection.has_streams());
         match self.alive.due(streams, now) {
@@ -318,6 +333,14 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin> Session<'a, IO> {
     /// on their way are not lost.
     fn leave(&mut self, reason: Ended) {
         self.leaving = Some(reason);
+        self.left_at = clock::now();
         self.connection.graceful_shutdown();
+    }
+    /// Ends all at once. The client may not read; it is not waited for longer than
+    /// [`SessionLimits::farewell`].
+    fn cut_off(&mut self, reason: Reason, now: Instant) {
+        self.is_cut_off = true;
+        self.close_at = Some(now + self.limits.farewell);
+        self.connection.abrupt_shutdown(reason);
     }
 }

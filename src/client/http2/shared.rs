@@ -21,6 +21,8 @@ pub(super) struct Shared {
     open: AtomicUsize,
     /// Bytes that came from the client.
     heard: AtomicU64,
+    /// Bytes that the connection took from us.
+    told: AtomicU64,
     flood: OnceLock<Flood>,
     /// Streams that are to be reset, and why.
     cuts: Mutex<Vec<Cut>>,
@@ -73,6 +75,16 @@ impl Shared {
     /// All bytes that came.
     pub(super) fn heard_bytes(&self) -> u64 {
         self.heard.load(Ordering::Relaxed)
+    }
+
+    /// The connection took so many bytes.
+    pub(super) fn told(&self, bytes: usize) {
+        self.told.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// All bytes that the connection took.
+    pub(super) fn told_bytes(&self) -> u64 {
+        self.told.load(Ordering::Relaxed)
     }
 
     /// The client sends too much of something.

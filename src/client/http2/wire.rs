@@ -4,24 +4,68 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 
 use super::flood::FrameCounter;
 use super::shared::Shared;
 use crate::clock;
+
+/// How long a connection that we have ended is still read from. What the client sends meanwhile,
+/// room for what it has just read, would be answered with a reset otherwise, and that can take the
+/// last bytes away from it.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Pieces that are thrown away before the worker's other tasks get their turn.
+const LINGER_TURNS: usize = 16;
 
 /// A connection that is watched as it is read.
 pub(super) struct Wire<IO> {
     io: IO,
     frames: FrameCounter,
     shared: Arc<Shared>,
+    /// The client's end has come, or the connection is broken.
+    is_over: bool,
+    /// Until when it is read after our end.
+    linger: Option<Pin<Box<Sleep>>>,
 }
 
 impl<IO> Wire<IO> {
     /// Around a connection of which nothing was read.
     pub(super) fn new(io: IO, shared: Arc<Shared>) -> Self {
-        Self { io, frames: FrameCounter::new(clock::now()), shared }
+        let frames = FrameCounter::new(clock::now());
+        Self { io, frames, shared, is_over: false, linger: None }
+    }
+
+    fn wrote(&self, polled: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(count)) = polled {
+            self.shared.told(*count);
+        }
+    }
+}
+
+impl<IO: AsyncRead + Unpin> Wire<IO> {
+    /// Reads and forgets, to the client's end or the deadline.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut space = [0; 4096];
+        for _ in 0..LINGER_TURNS {
+            if self.is_over || self.shared.flood().is_some() {
+                return Poll::Ready(());
+            }
+            let mut buffer = ReadBuf::new(&mut space);
+            match Pin::new(&mut self.io).poll_read(cx, &mut buffer) {
+                Poll::Pending => {
+                    let linger =
+                        self.linger.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+                    return linger.as_mut().poll(cx);
+                }
+                Poll::Ready(read) => self.is_over = read.is_err() || buffer.filled().is_empty(),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
@@ -36,8 +80,10 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Wire<IO> {
             return Poll::Pending;
         }
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.io).poll_read(cx, buffer))?;
+        let read = ready!(Pin::new(&mut self.io).poll_read(cx, buffer));
         let count = buffer.filled().len() - before;
+        self.is_over = read.is_err() || count == 0;
+        read?;
         let read = self.frames.read(&buffer.filled()[before..], clock::now());
         self.shared.heard(count);
         if let Err(flood) = read {
@@ -50,13 +96,15 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Wire<IO> {
     }
 }
 
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Wire<IO> {
+impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<IO> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, data)
+        let polled = Pin::new(&mut self.io).poll_write(cx, data);
+        self.wrote(&polled);
+        polled
     }
 
     fn poll_write_vectored(
@@ -64,7 +112,9 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Wire<IO> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+        let polled = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
+        self.wrote(&polled);
+        polled
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -76,6 +126,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Wire<IO> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+        self.poll_linger(cx).map(Ok)
     }
 }

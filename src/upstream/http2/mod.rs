@@ -6,8 +6,8 @@
 //! with its heartbeats, deadlines and watch over the client, exists once.
 //!
 //! [`request`] and [`response`] translate heads and are pure; [`sending`] and [`receiving`] are the
-//! two halves of an exchange; [`driver`] is the task that moves a connection's bytes, with [`wire`] to
-//! hear what the peer said last. What is the same towards clients is in [`crate::http2`].
+//! two halves of an exchange; [`driver`] is the task that moves a connection's bytes, with [`wire`]
+//! to hear what the peer said last. What is the same towards clients is in [`crate::http2`].
 
 mod driver;
 mod exchange;
