@@ -242,7 +242,8 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin> Session<'a, IO> {
     /// client may need its time for the end of a response that nobody else waits for.
     fn note_idleness(&mut self, now: Instant) {
         let told = self.shared.told_bytes();
-        let moves = told != self.told && self.connection.has_streams();
+        let waits = self.shared.is_blocked() || self.connection.has_streams();
+        let moves = told != self.told && waits;
         self.told = told;
         if self.shared.open() > 0 {
             self.idle_since = None;

@@ -1,7 +1,7 @@
 //! What a session, its wire and its exchanges know together.
 
 use std::mem;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::task::Waker;
 
@@ -23,6 +23,8 @@ pub(super) struct Shared {
     heard: AtomicU64,
     /// Bytes that the connection took from us.
     told: AtomicU64,
+    /// It did not take all that it could.
+    is_blocked: AtomicBool,
     flood: OnceLock<Flood>,
     /// Streams that are to be reset, and why.
     cuts: Mutex<Vec<Cut>>,
@@ -77,9 +79,15 @@ impl Shared {
         self.heard.load(Ordering::Relaxed)
     }
 
-    /// The connection took so many bytes.
-    pub(super) fn told(&self, bytes: usize) {
+    /// The connection took so many bytes, of that many.
+    pub(super) fn told(&self, bytes: usize, of: usize) {
         self.told.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.is_blocked.store(bytes < of, Ordering::Relaxed);
+    }
+
+    /// Whether bytes wait that the connection did not take.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.is_blocked.load(Ordering::Relaxed)
     }
 
     /// All bytes that the connection took.

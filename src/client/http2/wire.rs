@@ -39,9 +39,11 @@ impl<IO> Wire<IO> {
         Self { io, frames, shared, is_over: false, linger: None }
     }
 
-    fn wrote(&self, polled: &Poll<io::Result<usize>>) {
-        if let Poll::Ready(Ok(count)) = polled {
-            self.shared.told(*count);
+    fn wrote(&self, polled: &Poll<io::Result<usize>>, of: usize) {
+        match polled {
+            Poll::Ready(Ok(count)) => self.shared.told(*count, of),
+            Poll::Pending => self.shared.told(0, of),
+            Poll::Ready(Err(_)) => {}
         }
     }
 }
@@ -103,7 +105,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<IO> {
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.io).poll_write(cx, data);
-        self.wrote(&polled);
+        self.wrote(&polled, data.len());
         polled
     }
 
@@ -113,7 +115,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<IO> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
-        self.wrote(&polled);
+        self.wrote(&polled, slices.iter().map(|slice| slice.len()).sum());
         polled
     }
 

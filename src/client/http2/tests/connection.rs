@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use h2::client::Builder;
 use http::Request;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::peer::*;
 use crate::client::http2::{Ended, SessionLimits};
@@ -55,6 +55,58 @@ async fn a_drain_does_not_wait_for_clients_that_do_not_answer() {
     assert!(is_silent(&mut exchange).await, "what is open runs on");
     write(&mut exchange, EMPTY).await;
     drop(exchange);
+    assert_eq!(peer.go_away().await, Some((1, NO_ERROR)), "it is told what was done");
+    assert_eq!(served.ended().await, Ended::Drained);
+}
+
+#[tokio::test]
+async fn the_end_of_a_response_may_take_its_time() {
+    const BODY: usize = 1500;
+    let (ours, mut theirs) = tokio::io::duplex(64);
+    let limits = SessionLimits { idle: QUICK * 3, farewell: QUICK, ..limits() };
+    let mut served = serve_on(ours, limits);
+    let bytes = [
+        &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..],
+        &frame(SETTINGS, 0, 0, b""),
+        &frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(GET)),
+    ]
+    .concat();
+    theirs.write_all(&bytes).await.unwrap();
+    let (_, mut exchange) = served.request().await;
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {BODY}\r\n\r\n");
+    write(&mut exchange, head.as_bytes()).await;
+    write(&mut exchange, &[b'x'; BODY]).await;
+    drop(exchange);
+    // A pipe of 64 bytes every 20 ms: the whole takes longer than idleness and farewell.
+    let (mut body, mut space) = (0, [0; 64]);
+    while body < BODY {
+        let count = theirs.read(&mut space).await.unwrap();
+        assert!(count > 0, "cut off after {body} bytes");
+        body += space[..count].iter().filter(|byte| **byte == b'x').count();
+        tokio::time::sleep(QUICK).await;
+    }
+    // Then it is idle.
+    assert_eq!(served.ended().await, Ended::Idle);
+}
+
+#[tokio::test]
+async fn what_comes_late_is_not_answered_with_a_reset() {
+    let (mut served, mut peer) = Peer::meet(limits(), &[]).await;
+    peer.headers(1, END_STREAM, GET).await;
+    let (_, mut exchange) = served.request().await;
+    served.shutdown.send(true).unwrap();
+    assert_eq!(peer.go_away().await, Some((EVER, NO_ERROR)));
+    answer_ping(&mut peer).await;
+    write(&mut exchange, EMPTY).await;
+    drop(exchange);
+    while peer.next().await.is_some() {}
+    // A pipe whose other end is gone would take nothing.
+    for _ in 0..50 {
+        let room = frame(WINDOW_UPDATE, 0, 0, &1000_u32.to_be_bytes());
+        assert!(peer.takes(&room).await);
+        tokio::task::yield_now().await;
+    }
+    drop(peer);
     assert_eq!(served.ended().await, Ended::Drained);
 }
 

@@ -308,3 +308,61 @@ async fn malformed_answers_are_errors() {
         stream += 2;
     }
 }
+
+#[tokio::test]
+async fn tiny_chunks_that_wait_are_few() {
+    let (ours, mut theirs) = tokio::io::duplex(64);
+    let mut served = serve_on(ours, limits());
+    let bytes = [
+        &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..],
+        &frame(SETTINGS, 0, 0, b""),
+        &frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(GET)),
+    ]
+    .concat();
+    tokio::io::AsyncWriteExt::write_all(&mut theirs, &bytes).await.unwrap();
+    let (_, mut exchange) = served.request().await;
+    write(&mut exchange, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    let chunk = b"1\r\nx\r\n";
+    let mut taken = 0;
+    while let Some(count) = try_write(&mut exchange, &chunk[taken % chunk.len()..]).await {
+        taken += count;
+        // 10 bytes each in the 16 KiB that are being written; h2's buffer would hold 32 Ki of them.
+        assert!(taken < 2000 * chunk.len(), "{taken}");
+        tokio::task::yield_now().await;
+    }
+    // Taken again as soon as the client reads.
+    let reads =
+        tokio::spawn(async move { while theirs.read(&mut [0; 4096]).await.unwrap() > 0 {} });
+    write(&mut exchange, &chunk[taken % chunk.len()..]).await;
+    reads.abort();
+}
+
+/// More requests than any limit counts, on one connection, a hundred at a time.
+#[tokio::test]
+async fn an_honest_load_is_not_a_flood() {
+    const REQUESTS: usize = 3000;
+    let (mut served, client) = meet(limits(), &Builder::new()).await;
+    tokio::spawn(async move {
+        loop {
+            let (_, mut exchange) = served.request().await;
+            tokio::spawn(async move {
+                write(&mut exchange, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+            });
+        }
+    });
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let mut client = client.clone();
+        clients.spawn(async move {
+            for _ in 0..REQUESTS / 100 {
+                let request = Request::builder().uri("http://a/").body(()).unwrap();
+                let (response, _) = client.send_request(request, true).unwrap();
+                let response = soon("a response", response).await.unwrap();
+                assert_eq!(body(response).await.unwrap(), b"ok");
+            }
+        });
+    }
+    while let Some(done) = clients.join_next().await {
+        done.unwrap();
+    }
+}

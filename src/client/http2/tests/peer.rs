@@ -152,7 +152,12 @@ impl Peer {
 
     /// Writes them, if the connection still takes them.
     pub(super) async fn bytes(&mut self, bytes: &[u8]) {
-        let _ = soon("a write", self.io.write_all(bytes)).await;
+        self.takes(bytes).await;
+    }
+
+    /// Whether the connection still takes them.
+    pub(super) async fn takes(&mut self, bytes: &[u8]) -> bool {
+        soon("a write", self.io.write_all(bytes)).await.is_ok()
     }
 
     pub(super) async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
