@@ -26,6 +26,7 @@ pub mod config;
 pub mod demo;
 pub mod headers;
 pub mod http1;
+pub mod http2;
 pub mod live;
 pub mod outbox;
 pub mod proxy;

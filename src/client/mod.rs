@@ -1,8 +1,10 @@
 //! A client's connection: what carries it, what was read ahead, and the ways to end it.
 //!
 //! [`socket`] is what was accepted, [`proxy_header`] what a proxy in front may have put before
-//! everything else, [`tls`] the server's side of TLS, [`transport`] any of them.
+//! everything else, [`tls`] the server's side of TLS, [`http2`] one connection for many requests,
+//! [`transport`] whatever carries requests, in the shape of an HTTP/1.1 connection.
 
+pub mod http2;
 pub mod proxy_header;
 pub mod socket;
 pub mod tls;
@@ -147,7 +149,7 @@ impl Client {
     }
 
     /// Whether the client's end is closed, also when there is input that was not read.
-    pub fn has_left(&self) -> bool {
+    pub fn has_left(&mut self) -> bool {
         self.transport.has_left()
     }
 

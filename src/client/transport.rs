@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
+use super::http2::Exchange;
 use super::socket::Socket;
 
 /// A connection as HTTP/1.1 sees it.
@@ -15,6 +16,14 @@ pub enum Transport {
     Plain(Socket),
     /// TLS over it.
     Tls(Box<TlsStream<Socket>>),
+    /// One request of an HTTP/2 connection.
+    Http2(Box<Exchange>),
+}
+
+impl From<Exchange> for Transport {
+    fn from(exchange: Exchange) -> Self {
+        Self::Http2(Box::new(exchange))
+    }
 }
 
 impl From<Socket> for Transport {
@@ -35,18 +44,23 @@ impl Transport {
         match self {
             Self::Plain(socket) => Some(socket),
             Self::Tls(stream) => Some(stream.get_ref().0),
+            Self::Http2(_) => None,
         }
     }
 
     /// Whether the other end is closed, as far as that can be known without reading.
-    pub(super) fn has_left(&self) -> bool {
-        self.socket().is_some_and(Socket::has_left)
+    pub(super) fn has_left(&mut self) -> bool {
+        match self {
+            Self::Http2(exchange) => exchange.has_left(),
+            other => other.socket().is_some_and(Socket::has_left),
+        }
     }
 
     fn io(&mut self) -> Pin<&mut dyn Io> {
         match self {
             Self::Plain(socket) => Pin::<&mut Socket>::new(socket),
             Self::Tls(stream) => Pin::<&mut TlsStream<Socket>>::new(stream),
+            Self::Http2(exchange) => Pin::<&mut Exchange>::new(exchange),
         }
     }
 }

@@ -3,10 +3,6 @@
 //! No more than a room needs: no extensions, no binary messages, nothing longer than
 //! [`MESSAGE_MAX_BYTES`].
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
-use sha1::{Digest as _, Sha1};
-
 use crate::http1::fields::Fields;
 use crate::http1::head::RequestHead;
 use crate::ws::close::{self, CloseFrame, Violation};
@@ -28,16 +24,8 @@ pub fn handshake(head: &RequestHead) -> Option<Fields> {
     let mut fields = Fields::default();
     fields.append("Upgrade", "websocket");
     fields.append("Connection", "Upgrade");
-    fields.append("Sec-WebSocket-Accept", accept(keys[0].trim_ascii()));
+    fields.append("Sec-WebSocket-Accept", handshake::accept(keys[0].trim_ascii()));
     Some(fields)
-}
-
-/// The key "concatenated with the string 258EAFA5-E914-47DA-95CA-C5AB0DC85B11", its SHA-1 in base64
-/// (§4.2.2).
-fn accept(key: &[u8]) -> String {
-    let digest =
-        Sha1::new().chain_update(key).chain_update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
-    BASE64_STANDARD.encode(digest.finalize())
 }
 
 /// What a guest sent.

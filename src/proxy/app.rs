@@ -12,10 +12,11 @@ use super::exchange::{self, After, REPLY_LIMIT};
 use super::opening::Opened;
 use super::reply::{Denial, Reply};
 use super::snapshot::Snapshot;
+use crate::client::http2::{self, Ended, Exchange, SessionLimits};
 use crate::client::tls::TlsServer;
-use crate::client::{Accepted, Client};
+use crate::client::{Accepted, Client, Transport};
 use crate::clock;
-use crate::config::model::Listener;
+use crate::config::model::{Listener, Protocols};
 use crate::headers::Sender;
 use crate::http1::head::{HeadError, RequestHead, parse_request};
 use crate::live::kind::Kind;
@@ -143,7 +144,7 @@ impl App {
     }
 
     /// Serves a connection to its end.
-    pub async fn serve(&self, accepted: Accepted) {
+    pub async fn serve(self: Arc<Self>, accepted: Accepted) {
         self.metrics.accepted();
         let open = self.metrics.open(Spoken::Http1);
         let opened = timeout(self.listener.header_timeout, self.open(accepted)).await;
@@ -153,20 +154,20 @@ impl App {
             Err(_) if self.tls.is_some() => return self.metrics.refused(Refused::Tls),
             Err(_) => return self.metrics.refused(Refused::ProxyHeader),
         };
-        let context = Context {
-            shared: &self.shared,
-            listener: &self.listener.name,
-            peer,
-            secure: self.tls.is_some(),
-            shutdown: &self.shutdown,
-        };
-        let _ = http2;
-        let client = Client::new(transport);
-        self.serve_http1(context, client).await;
-        drop(open);
-    }
-
-    async fn serve_http1(&self, context: Context<'_>, mut client: Client) {
+        if http2 {
+            drop(open);
+            return self.serve_http2(transport, peer).await;
+        }
+        let mut client = Client::new(transport);
+        match self.begins_http2(&mut client).await {
+            Ok(false) => {}
+            Ok(true) => {
+                drop(open);
+                return self.serve_http2(client.into_transport(), peer).await;
+            }
+            Err(denial) => return self.refuse(client, &denial).await,
+        }
+        let context = self.context(peer);
         loop {
             let head = match self.read_head(&mut client).await {
                 Ok(Some(head)) => head,
@@ -180,6 +181,77 @@ impl App {
                 After::Gone => return,
             }
         }
+    }
+
+    fn context(&self, peer: Option<SocketAddr>) -> Context<'_> {
+        Context {
+            shared: &self.shared,
+            listener: &self.listener.name,
+            peer,
+            secure: self.tls.is_some(),
+            shutdown: &self.shutdown,
+        }
+    }
+
+    /// Waits for the first words of a connection without TLS, and says whether they are HTTP/2's
+    /// ("prior knowledge", RFC 9113 §3.3). It asks for no more than it needs: the first byte that
+    /// differs decides, since an HTTP/1.0 request is shorter than the preface.
+    async fn begins_http2(&self, client: &mut Client) -> Result<bool, Denial> {
+        let Protocols { http1, http2 } = self.listener.protocols;
+        let other = || match http1 {
+            true => Ok(false),
+            false => Err(Denial::new(505, "version_not_supported", "only HTTP/2")),
+        };
+        if self.tls.is_some() || !http2 {
+            return other();
+        }
+        let mut shutdown = self.shutdown.clone();
+        let mut patience = self.listener.keepalive_timeout;
+        loop {
+            match http2::preface(&client.inbox) {
+                Some(true) => return Ok(true),
+                Some(false) => return other(),
+                None => {}
+            }
+            let more = tokio::select! {
+                more = timeout(patience, client.read_more()) => more,
+                _ = shutdown.wait_for(|&ends| ends) => return Ok(false),
+            };
+            if more != Ok(true) {
+                // As HTTP/1.1 that has ended, or goes on as slowly.
+                return Ok(false);
+            }
+            patience = self.listener.header_timeout;
+        }
+    }
+
+    /// Serves a connection's requests, each in a task of its own.
+    async fn serve_http2(self: Arc<Self>, transport: Transport, peer: Option<SocketAddr>) {
+        let open = self.metrics.open(Spoken::Http2);
+        let limits = SessionLimits {
+            handshake: self.listener.header_timeout,
+            idle: self.listener.keepalive_timeout,
+            head_bytes: u32::try_from(self.listener.max_header_size).unwrap_or(u32::MAX),
+            ..SessionLimits::default()
+        };
+        let handle = |head, exchange: Exchange| {
+            let app = Arc::clone(&self);
+            async move {
+                let mut client = Client::new(exchange);
+                match exchange::run(app.context(peer), &mut client, head).await {
+                    After::KeepAlive | After::Close => client.close().await,
+                    After::Abort { patience } => client.abort(patience).await,
+                    After::Gone => {}
+                }
+            }
+        };
+        let ended = http2::serve(transport, &limits, self.shutdown.clone(), handle).await;
+        if let Ended::Flood(flood) = ended {
+            self.metrics.refused(Refused::Flood);
+            let client = peer.map(tracing::field::display);
+            tracing::warn!(listener = self.listener.name, client, ?flood, "HTTP/2 client cut off");
+        }
+        drop(open);
     }
 
     /// Waits for the head of the next request. `Ok(None)` is the connection's quiet end.

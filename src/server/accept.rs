@@ -59,7 +59,7 @@ pub async fn run(
 ) {
     let mut acceptor = Acceptor {
         address: listening.address().map(|address| address.to_string()).unwrap_or_default(),
-        reserve: Reserve::new(),
+        reserve: Reserve::take(),
         full: Complaint::default(),
         failed: Complaint::default(),
     };

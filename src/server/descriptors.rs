@@ -29,7 +29,7 @@ pub struct Reserve(Option<File>);
 
 impl Reserve {
     /// Takes one.
-    pub fn new() -> Self {
+    pub fn take() -> Self {
         Self(open())
     }
 

@@ -187,7 +187,7 @@ fn serve(
 
 impl Serve for App {
     async fn serve(self: Arc<Self>, accepted: Accepted, place: Place) {
-        Self::serve(&self, accepted).await;
+        Self::serve(self, accepted).await;
         drop(place);
     }
 

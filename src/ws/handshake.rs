@@ -6,6 +6,10 @@
 
 use std::{error, fmt};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use sha1::{Digest as _, Sha1};
+
 /// The version that is spoken, for the field `Sec-WebSocket-Version` of a 426.
 pub const VERSION: &str = "13";
 
@@ -33,6 +37,14 @@ pub fn check(version: Option<&[u8]>, keys: &[&[u8]]) -> Result<(), HandshakeErro
         [key] if is_key(key.trim_ascii()) => Ok(()),
         _ => Err(HandshakeError::Key),
     }
+}
+
+/// The value of `Sec-WebSocket-Accept` for a key: the key "concatenated with the string
+/// 258EAFA5-E914-47DA-95CA-C5AB0DC85B11", its SHA-1 in base64 (§4.2.2).
+pub fn accept(key: &[u8]) -> String {
+    let digest =
+        Sha1::new().chain_update(key).chain_update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    BASE64_STANDARD.encode(digest.finalize())
 }
 
 /// Why a handshake is refused.

@@ -51,8 +51,8 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("demo", &["http1", "ws"]),
-    ("client", &["tls", "scratch", "config"]),
-    ("upstream", &["outbox", "http1", "tls", "config", "clock", "telemetry"]),
+    ("client", &["http2", "tls", "scratch", "outbox", "http1", "ws", "config", "clock"]),
+    ("upstream", &["http2", "outbox", "http1", "tls", "config", "clock", "telemetry"]),
     (
         "relay",
         &[
@@ -73,6 +73,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("headers", &["http1", "config"]),
     ("route", &["config"]),
     ("config", &[]),
+    ("http2", &["http1", "outbox"]),
     ("http1", &[]),
     ("sse", &[]),
     ("ws", &[]),

@@ -13,10 +13,10 @@ use h2::{Ping, PingPong};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
 
-use super::keep_alive::{Due, KeepAlive};
 use super::session::Shared;
 use super::wire::Wire;
 use crate::clock;
+use crate::http2::keep_alive::{Due, KeepAlive};
 
 /// Drives a connection until it has ended or is found dead. When it is dropped, so is the
 /// connection, and its exchanges hear of it.

@@ -5,6 +5,7 @@ use std::io;
 use h2::Reason;
 
 use super::wire::Mark;
+use crate::http2::lost;
 
 /// The upstream did nothing with the request, and that is proved: it may be sent again, whatever
 /// its method (RFC 9113 §8.7). It stands in [`io::Error::get_ref`].
@@ -34,11 +35,6 @@ pub(super) fn before_response(error: h2::Error, request: &Mark) -> io::Error {
     if request.is_last() || error.is_remote() && (refused || error.is_go_away()) {
         never_sent()
     } else {
-        in_response(error)
+        lost(error)
     }
-}
-
-/// The error for a stream or a connection that failed later.
-pub(super) fn in_response(error: h2::Error) -> io::Error {
-    io::Error::new(io::ErrorKind::ConnectionReset, error)
 }

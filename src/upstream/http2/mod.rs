@@ -6,13 +6,12 @@
 //! with its heartbeats, deadlines and watch over the client, exists once.
 //!
 //! [`request`] and [`response`] translate heads and are pure; [`sending`] and [`receiving`] are the
-//! two halves of an exchange; [`driver`] is the task that moves a connection's bytes, with
-//! [`keep_alive`] to find a peer that is gone and [`wire`] to hear what it said last.
+//! two halves of an exchange; [`driver`] is the task that moves a connection's bytes, with [`wire`]
+//! to hear what the peer said last. What is the same towards clients is in [`crate::http2`].
 
 mod driver;
 mod exchange;
 mod failure;
-mod keep_alive;
 mod receiving;
 mod request;
 mod response;

@@ -1,19 +1,18 @@
 //! The request half of an exchange: HTTP/1.1 bytes in, HEADERS and DATA out.
 
 use std::io;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use h2::SendStream;
 use h2::client::{ResponseFuture, SendRequest};
 
-use super::failure::{in_response, never_sent};
+use super::failure::never_sent;
 use super::request;
 use super::session::Shared;
 use super::wire::Mark;
-use crate::http1::body::{BodyDecoder, Piece};
 use crate::http1::framing::{self, Framing};
 use crate::http1::head::{RequestHead, parse_request};
+use crate::http2::outgoing::{Outgoing, invalid};
 
 /// Longest request head. Ours are as long as a listener accepts and a few fields more.
 const HEAD_MAX_BYTES: usize = 1024 * 1024;
@@ -31,7 +30,7 @@ pub(super) enum Sending {
     /// Collecting a head.
     Head { sender: SendRequest<Bytes>, collected: Vec<u8> },
     /// Passing on the body.
-    Body { stream: SendStream<Bytes>, decoder: BodyDecoder, is_first: bool },
+    Body(Outgoing),
     /// The upstream has, or takes, no more.
     Done,
 }
@@ -111,11 +110,11 @@ impl Sending {
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let Self::Body { stream, decoder, is_first } = self else {
+        let Self::Body(body) = self else {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         };
-        let polled = poll_data(stream, decoder, is_first, cx, data);
-        if decoder.is_done() || matches!(polled, Poll::Ready(Err(_))) {
+        let polled = body.poll_write(cx, data);
+        if body.is_done() || matches!(polled, Poll::Ready(Err(_))) {
             *self = Self::Done;
         }
         polled
@@ -129,88 +128,15 @@ fn send(
 ) -> io::Result<(Sending, Sent)> {
     let framing = framing::of_request(head).map_err(invalid)?;
     let request = request::translate(head, shared.limits.https).map_err(invalid)?;
-    let decoder = BodyDecoder::new(framing);
     let bodyless = matches!(framing, Framing::None | Framing::Length(0));
     let mark = Mark::set(&shared.tally);
     // What h2 refuses it has not sent, whatever its reason; most often the connection has ended.
     let (response, stream) = sender.send_request(request, bodyless).map_err(|_| never_sent())?;
-    let next =
-        if bodyless { Sending::Done } else { Sending::Body { stream, decoder, is_first: true } };
+    let next = if bodyless {
+        Sending::Done
+    } else {
+        Sending::Body(Outgoing::new(stream, framing, FIRST_PIECE_BYTES))
+    };
     let to_head = head.method == "HEAD";
     Ok((next, Sent { response, to_head, mark, answered: false }))
-}
-
-fn poll_data(
-    stream: &mut SendStream<Bytes>,
-    decoder: &mut BodyDecoder,
-    is_first: &mut bool,
-    cx: &mut Context<'_>,
-    data: &[u8],
-) -> Poll<io::Result<usize>> {
-    let mut input = data;
-    loop {
-        skip_framing(decoder, &mut input)?;
-        if decoder.is_done() {
-            // Only where the end of the body came alone.
-            stream.send_data(Bytes::new(), true).map_err(in_response)?;
-            break;
-        }
-        if input.is_empty() {
-            break;
-        }
-        let room = match poll_room(stream, cx, input.len()) {
-            _ if *is_first => FIRST_PIECE_BYTES,
-            Poll::Ready(room) => room?,
-            Poll::Pending if input.len() < data.len() => break,
-            Poll::Pending => return Poll::Pending,
-        };
-        *is_first = false;
-        let (mut part, _) = input.split_at(room.min(input.len()));
-        let offered = part.len();
-        let Piece::Data(piece) = decoder.next(&mut part).map_err(invalid)? else { continue };
-        let piece = Bytes::copy_from_slice(piece);
-        input = &input[offered - part.len()..];
-        // The end may follow at once, and then goes with the data.
-        skip_framing(decoder, &mut input)?;
-        stream.send_data(piece, decoder.is_done()).map_err(in_response)?;
-        if decoder.is_done() {
-            break;
-        }
-    }
-    Poll::Ready(Ok(data.len() - input.len()))
-}
-
-/// Framing needs no room in the peer's window, so it must not wait for any: the end of a body would
-/// wait for a peer that waits for the end.
-fn skip_framing(decoder: &mut BodyDecoder, input: &mut &[u8]) -> io::Result<()> {
-    while !decoder.is_at_data() && !decoder.is_done() {
-        let Some((byte, rest)) = input.split_first() else { break };
-        decoder.next(&mut std::slice::from_ref(byte)).map_err(invalid)?;
-        *input = rest;
-    }
-    Ok(())
-}
-
-/// How many bytes may be sent now, 1 at least.
-fn poll_room(
-    stream: &mut SendStream<Bytes>,
-    cx: &mut Context<'_>,
-    wanted: usize,
-) -> Poll<io::Result<usize>> {
-    loop {
-        let room = stream.capacity();
-        if room > 0 {
-            return Poll::Ready(Ok(room));
-        }
-        stream.reserve_capacity(wanted);
-        match ready!(stream.poll_capacity(cx)) {
-            Some(Ok(_)) => {}
-            Some(Err(error)) => return Poll::Ready(Err(in_response(error))),
-            None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-        }
-    }
-}
-
-fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, error)
 }

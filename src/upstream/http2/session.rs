@@ -12,10 +12,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::driver::Driver;
 use super::exchange::Exchange;
-use super::keep_alive::KeepAlive;
 use super::wire::{Tally, Wire};
 use crate::clock;
 use crate::config::model;
+use crate::http2::keep_alive::KeepAlive;
 
 /// What one connection may hold and how it is watched.
 #[derive(Debug, Clone, PartialEq, Eq)]

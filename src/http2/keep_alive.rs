@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// When to ask a silent peer whether it is there, and how long to wait for its word.
 #[derive(Debug)]
-pub(super) struct KeepAlive {
+pub struct KeepAlive {
     ping_after: Duration,
     pong_within: Duration,
     /// When something last came from it.
@@ -15,7 +15,7 @@ pub(super) struct KeepAlive {
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Due {
+pub enum Due {
     /// Look again at [`KeepAlive::next`].
     Nothing,
     /// Send a ping.
@@ -26,18 +26,18 @@ pub(super) enum Due {
 
 impl KeepAlive {
     /// Begins now, as if something had just been heard.
-    pub(super) fn new(ping_after: Duration, pong_within: Duration, now: Instant) -> Self {
+    pub fn new(ping_after: Duration, pong_within: Duration, now: Instant) -> Self {
         Self { ping_after, pong_within, heard: now, pinged: None }
     }
 
     /// Something came, a pong or anything else: data behind which a pong waits is as good a sign.
-    pub(super) fn heard(&mut self, now: Instant) {
+    pub fn heard(&mut self, now: Instant) {
         self.heard = now;
         self.pinged = None;
     }
 
     /// When to ask [`Self::due`] again.
-    pub(super) fn next(&self, now: Instant) -> Instant {
+    pub fn next(&self, now: Instant) -> Instant {
         match self.pinged {
             Some(at) => at + self.pong_within,
             // Silence of a connection that nobody used may be longer already.
@@ -47,7 +47,7 @@ impl KeepAlive {
     }
 
     /// What is due, with that many streams open. A connection that nobody uses is left alone.
-    pub(super) fn due(&mut self, streams: usize, now: Instant) -> Due {
+    pub fn due(&mut self, streams: usize, now: Instant) -> Due {
         match self.pinged {
             Some(at) if now >= at + self.pong_within => Due::Dead,
             None if streams > 0 && now >= self.heard + self.ping_after => {
