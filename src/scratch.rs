@@ -2,8 +2,9 @@
 
 use std::cell::RefCell;
 
-/// Read at most this much at once: several events that came together go out in one write.
-const READ_BYTES: usize = 64 * 1024;
+/// Read at most this much at once: several events that came together go out in one write, and what
+/// a client does not take of it is what it costs while it stalls.
+const READ_BYTES: usize = 24 * 1024;
 
 /// Space to read into and to encode into.
 pub struct Scratch {

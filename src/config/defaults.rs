@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::model::{Dialect, Level, ProxyProtocol, RetryOn, TlsVersion};
+use super::model::{Dialect, Level, ProxyProtocol, RetryOn, SlowClient, TlsVersion};
 
 /// `server.drain.grace`: most model answers end within five minutes.
 pub const DRAIN_GRACE: Duration = Duration::from_secs(300);
@@ -117,6 +117,10 @@ pub const QUEUE_SIZE: usize = 200;
 /// `limits.queue.timeout`: longer than this, a person had better be told.
 pub const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// `stream.slow_client`: people read at their own pace, and may.
+pub const SLOW_CLIENT: SlowClient = SlowClient::Backpressure;
+/// `stream.min_request_rate`: the worst of networks is faster, an attack by dripping bodies is not.
+pub const MIN_REQUEST_RATE: usize = 64;
 /// `stream.slow_client_timeout`: a phone in a tunnel comes back within a minute.
 pub const SLOW_CLIENT_TIMEOUT: Option<Duration> = Some(Duration::from_secs(60));
 /// `sse.heartbeat`: half of the 30 s that the least patient common intermediaries wait.
@@ -149,8 +153,8 @@ pub const PATH_PREFIX: &str = "/";
 /// `respond.status`: a fixed answer is mostly a health page.
 pub const RESPOND_STATUS: u16 = 200;
 
-/// `[listeners.NAME.tls] reload`: certificates are renewed days before they expire, so half a minute
-/// is soon; reading a few files that often costs nothing.
+/// `[listeners.NAME.tls] reload`: certificates are renewed days before they expire, so half a
+/// minute is soon; reading a few files that often costs nothing.
 pub const TLS_RELOAD: Option<Duration> = Some(Duration::from_secs(30));
 /// `[listeners.NAME.tls] min_version`: TLS 1.0 and 1.1 are gone (RFC 8996); 1.2 is not.
 pub const TLS_MIN_VERSION: TlsVersion = TlsVersion::V12;
@@ -198,6 +202,8 @@ pub const WEIGHT_MIN: u32 = 1;
 pub const WEIGHT_MAX: u32 = 1000;
 /// Most `max_streams`: more than the descriptors of a process is a typo.
 pub const MAX_STREAMS_MAX: usize = 1_000_000;
+/// Highest `min_request_rate`: more than a gigabyte a second is a typo.
+pub const MIN_REQUEST_RATE_MAX: usize = 1 << 30;
 /// Most connections to one endpoint, in `pool.max_idle`, `pool.max_connections` and `pool.warm`:
 /// more than the ports to one address is a typo.
 pub const CONNECTIONS_MAX: usize = 65_535;

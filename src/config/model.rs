@@ -399,8 +399,22 @@ pub struct Timeouts {
 /// `[routes.NAME.stream]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stream {
-    /// A write to the client that makes no progress this long ends the exchange; `None` is `"off"`.
+    /// What becomes of a client that takes less than comes.
+    pub slow_client: SlowClient,
+    /// How long a client may take nothing, or be behind; `None` is `"off"`.
     pub slow_client_timeout: Option<Duration>,
+    /// Bytes a second that a request's body must come at, on average, beyond
+    /// `slow_client_timeout`; `None` is 0.
+    pub min_request_rate: Option<u64>,
+}
+
+/// `stream.slow_client`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlowClient {
+    /// It slows its upstream down. It is ended when it takes nothing for `slow_client_timeout`.
+    Backpressure,
+    /// It is ended when it has been behind for `slow_client_timeout`, whatever it takes.
+    Disconnect,
 }
 
 /// `[routes.NAME.sse]`.

@@ -16,6 +16,7 @@ use super::drive::Surroundings;
 use super::websocket::{Due, PING_FRAME_BYTES, Seen, Side, WebSocket};
 use crate::client::{Client, poll_read};
 use crate::clock;
+use crate::config::model::SlowClient;
 use crate::live::reason::CloseReason;
 use crate::live::registry::Order;
 use crate::outbox::Outbox;
@@ -298,6 +299,7 @@ impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
 
     fn write(&mut self, cx: &mut Context<'_>, side: Side) -> ControlFlow<CloseReason, bool> {
         let mut moved = false;
+        let slow_client = self.around.rules.stream.slow_client;
         while !self.toward(side).outbox.is_empty() {
             let outbox = std::mem::take(&mut self.toward(side).outbox);
             let polled = self.poll_write(cx, side, outbox.rest());
@@ -305,7 +307,9 @@ impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
             toward.outbox = outbox;
             match polled {
                 Poll::Pending => {
-                    if moved || toward.stalled_at.is_none() {
+                    // A client that is behind is late whatever it takes, if the route says so.
+                    let counts = side == Side::Upstream || slow_client == SlowClient::Backpressure;
+                    if (moved && counts) || toward.stalled_at.is_none() {
                         toward.stalled_at = Some(clock::now());
                         if side == Side::Client {
                             self.client.allow_stall(self.around.rules.stream.slow_client_timeout);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::config::model::Proxy;
+use crate::config::model::{Proxy, SlowClient};
 use crate::live::reason::CloseReason;
 
 /// What the exchange waits for, since when.
@@ -45,10 +45,43 @@ pub struct Timers {
     commit_at: Option<Instant>,
     /// Only the client is waited for any more.
     over: bool,
+    /// What the client's turns to send its request have brought.
+    request: Pace,
     /// Bytes for the client that it has not taken.
     client_stalled: Option<Instant>,
     /// Bytes for the upstream that it has not taken.
     upstream_stalled: Option<Instant>,
+}
+
+/// How quickly a request comes, while it is the client's turn.
+#[derive(Debug)]
+struct Pace {
+    /// When it began, moved on by the time when it was somebody else's turn.
+    since: Instant,
+    bytes: u64,
+    /// Since when it is somebody else's turn.
+    paused: Option<Instant>,
+}
+
+impl Pace {
+    fn new(since: Instant) -> Self {
+        Self { since, bytes: 0, paused: None }
+    }
+
+    fn pause(&mut self, now: Instant) {
+        self.paused.get_or_insert(now);
+    }
+
+    fn resume(&mut self, now: Instant) {
+        if let Some(paused) = self.paused.take() {
+            self.since += now.saturating_duration_since(paused);
+        }
+    }
+
+    /// When the client is too late for that many bytes a second, beyond `grace`.
+    fn late_at(&self, rate: u64, grace: Duration) -> Instant {
+        self.since + grace + Duration::from_secs_f64(self.bytes as f64 / rate as f64)
+    }
 }
 
 impl Timers {
@@ -60,6 +93,7 @@ impl Timers {
             quiet_since: None,
             commit_at: None,
             over: false,
+            request: Pace::new(began),
             client_stalled: None,
             upstream_stalled: None,
         }
@@ -79,6 +113,7 @@ impl Timers {
     pub fn detached(&mut self) {
         self.waiting = Waiting::Place;
         self.upstream_stalled = None;
+        self.request = Pace::new(self.began);
     }
 
     /// It is over but for the client, which has to take what is left.
@@ -90,6 +125,7 @@ impl Timers {
     /// There is one: the request goes to it from the start.
     pub fn attached(&mut self, now: Instant) {
         self.waiting = Waiting::Request(now);
+        self.request = Pace::new(now);
     }
 
     /// The response has begun without the upstream.
@@ -98,8 +134,10 @@ impl Timers {
         self.quiet_since = heartbeats.then_some(now);
     }
 
-    /// Some of the request came from the client, and more is to come.
-    pub fn request_read(&mut self, now: Instant) {
+    /// Some of the request's body came from the client, and more is to come.
+    pub fn request_read(&mut self, bytes: u64, now: Instant) {
+        self.request.bytes += bytes;
+        self.request.resume(now);
         if matches!(self.waiting, Waiting::Request(_) | Waiting::Head(_)) {
             self.waiting = Waiting::Request(now);
         }
@@ -109,6 +147,7 @@ impl Timers {
     /// whether the client may continue.
     pub fn request_sent(&mut self, now: Instant) {
         if self.awaits_request() {
+            self.request.pause(now);
             self.waiting = Waiting::Head(now);
         }
     }
@@ -138,11 +177,17 @@ impl Timers {
         self.quiet_since = self.quiet_since.map(|_| now);
     }
 
-    /// The client takes nothing; called again whenever it took some, but not all.
-    ///
-    /// As long as that lasts nothing is read from the upstream, so nothing can be late there.
+    /// The client takes nothing. As long as that lasts nothing is read from the upstream, so
+    /// nothing can be late there.
     pub fn client_stalls(&mut self, now: Instant) {
         self.client_stalled = Some(now);
+    }
+
+    /// It took some, but not all.
+    pub fn client_took_some(&mut self, rules: &Proxy, now: Instant) {
+        if rules.stream.slow_client == SlowClient::Backpressure {
+            self.client_stalled = self.client_stalled.map(|_| now);
+        }
     }
 
     /// The client took everything; what was waited for before is waited for anew.
@@ -161,6 +206,7 @@ impl Timers {
 
     /// The upstream takes nothing; called again whenever it took some, but not all.
     pub fn upstream_stalls(&mut self, now: Instant) {
+        self.request.pause(now);
         self.upstream_stalled = Some(now);
     }
 
@@ -172,7 +218,7 @@ impl Timers {
     /// The upstream took everything.
     pub fn upstream_flows(&mut self, now: Instant) {
         if self.upstream_stalled.take().is_some() {
-            self.request_read(now);
+            self.request_read(0, now);
         }
     }
 
@@ -210,7 +256,12 @@ impl Timers {
             Waiting::Place => None,
             // Bytes that the upstream does not take are not the client's debt.
             Waiting::Request(_) if self.upstream_stalled.is_some() => None,
-            Waiting::Request(since) => at(since, slow, CloseReason::SlowClient),
+            Waiting::Request(since) => {
+                let pace = rules.stream.min_request_rate.zip(slow);
+                let pace = pace.map(|(rate, grace)| self.request.late_at(rate, grace));
+                let late = slow.map(|slow| since + slow).into_iter().chain(pace).min();
+                late.map(|late| (late, CloseReason::SlowClient))
+            }
             Waiting::Head(since) => at(since, limits.first_byte, CloseReason::FirstByteTimeout),
             Waiting::FirstEvent(since) => {
                 at(since, limits.first_event, CloseReason::FirstEventTimeout)

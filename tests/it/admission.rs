@@ -21,7 +21,7 @@ async fn is_refused(client: &mut Client, status: u16, what: &str) {
 #[tokio::test]
 async fn what_two_servers_could_read_in_two_ways_is_refused() {
     let upstream = Upstream::answering(OK).await;
-    let proxy = Proxy::to(upstream.address).start().await;
+    let proxy = Proxy::to(upstream.address).listener("protocols = [\"http/1.1\"]").start().await;
     let post = |lines: &str| format!("POST / HTTP/1.1\r\nHost: a\r\n{lines}\r\n\r\n0\r\n\r\n");
     let get = |lines: &str| format!("GET / HTTP/1.1\r\n{lines}\r\n\r\n");
     let cases = [
@@ -221,7 +221,7 @@ async fn an_idle_connection_is_closed_without_a_word() {
     let response = used.response().await;
     assert_eq!(response.field("connection"), None, "it is kept: {response:?}");
     assert!(!used.ends().await, "after a request: a FIN and no byte");
-    proxy.metric_becomes(&["longwire_connections_active{"], 0.0).await;
+    proxy.metric_becomes(&["longwire_connections_active{", "http/1.1"], 0.0).await;
     assert_eq!(proxy.sum(&["longwire_requests_total{"]).await, 1.0, "silence is not a request");
 }
 

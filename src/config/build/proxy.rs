@@ -5,7 +5,7 @@ use super::matching::plain_path;
 use super::retry::retry;
 use super::websocket::{upgrade, websocket};
 use crate::config::defaults::{self, DURATION_MAX, DURATION_MIN};
-use crate::config::model::{Dialect, HostHeader, Proxy, Queue, Sse, Stream, Timeouts};
+use crate::config::model::{Dialect, HostHeader, Proxy, Queue, SlowClient, Sse, Stream, Timeouts};
 use crate::config::read::Table;
 use crate::config::units::Invalid;
 
@@ -88,9 +88,20 @@ pub(super) fn timeouts(mut table: Table<'_>, base: &Timeouts) -> Timeouts {
 }
 
 fn stream(mut table: Table<'_>) -> Stream {
-    let slow_client_timeout = table.deadline("slow_client_timeout", defaults::SLOW_CLIENT_TIMEOUT);
+    let choices =
+        [("backpressure", SlowClient::Backpressure), ("disconnect", SlowClient::Disconnect)];
+    let rate = table.size(
+        "min_request_rate",
+        defaults::MIN_REQUEST_RATE,
+        (0, defaults::MIN_REQUEST_RATE_MAX),
+    );
+    let stream = Stream {
+        slow_client: table.choice("slow_client", &choices).unwrap_or(defaults::SLOW_CLIENT),
+        slow_client_timeout: table.deadline("slow_client_timeout", defaults::SLOW_CLIENT_TIMEOUT),
+        min_request_rate: Some(rate as u64).filter(|rate| *rate > 0),
+    };
     table.finish();
-    Stream { slow_client_timeout }
+    stream
 }
 
 /// Reads `limits`, which so far is the queue alone.

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::model::{
-    ActiveHealth, Address, Balance, Config, Dialect, Endpoint, HashKey, Health, PassiveHealth,
-    Pool, Proxy, Queue, Retry, RetryOn, Sse, Target, TcpKeepalive, Upstream, UpstreamTls,
+    ActiveHealth, Address, Balance, Bind, CertificateFiles, ClientAuth, Config, Dialect, Endpoint,
+    HashKey, Health, Listener, ListenerTls, PassiveHealth, Pool, Protocols, Proxy, ProxyProtocol,
+    Queue, Retry, RetryOn, SlowClient, Sse, Stream, Target, TcpKeepalive, TlsVersion, Upstream,
+    UpstreamTls,
 };
 use crate::config::{SystemEnv, parse};
 
@@ -97,6 +99,51 @@ fn every_key_of_an_upstream_is_read() {
         },
     };
     assert_eq!(upstream, expected);
+}
+
+#[test]
+fn every_key_of_a_listener_is_read() {
+    let config = read(EVERYTHING);
+    assert_eq!(config.server.max_connections, Some(5000));
+    let pair = |name: &str| CertificateFiles {
+        cert: format!("/etc/tls/{name}.crt").into(),
+        key: format!("/etc/tls/{name}.key").into(),
+    };
+    let expected = Listener {
+        name: "web".to_owned(),
+        bind: vec![
+            Bind::Tcp("0.0.0.0:8080".parse().unwrap()),
+            Bind::Tcp("[::]:8080".parse().unwrap()),
+            Bind::Unix("/run/web.sock".into()),
+        ],
+        protocols: Protocols { http1: false, http2: true },
+        proxy_protocol: ProxyProtocol::Required,
+        header_timeout: seconds(3),
+        keepalive_timeout: seconds(120),
+        max_header_size: 1024 * 1024,
+        tcp_keepalive: TcpKeepalive {
+            idle: seconds(20),
+            interval: seconds(5),
+            count: 4,
+            user_timeout: seconds(25),
+        },
+        tls: Some(ListenerTls {
+            certificates: vec![pair("a"), pair("b")],
+            reload: Some(seconds(3600)),
+            min_version: TlsVersion::V13,
+            client_auth: ClientAuth::Require("/etc/tls/clients.pem".into()),
+        }),
+    };
+    assert_eq!(config.listeners, [expected]);
+    let Target::Proxy(proxy) = &config.routes[0].target else {
+        panic!("the route has an upstream");
+    };
+    let stream = Stream {
+        slow_client: SlowClient::Disconnect,
+        slow_client_timeout: Some(seconds(45)),
+        min_request_rate: Some(1024),
+    };
+    assert_eq!(proxy.stream, stream);
 }
 
 #[test]

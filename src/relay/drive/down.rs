@@ -154,7 +154,7 @@ impl<U: Wire> Link<'_, U> {
                     self.unflushed = true;
                     self.to_client.take(count);
                     if self.stalled_at.is_some() {
-                        self.timers.client_stalls(clock::now());
+                        self.timers.client_took_some(self.around.rules, clock::now());
                     }
                 }
             }

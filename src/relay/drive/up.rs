@@ -70,8 +70,9 @@ impl<U: Wire> Link<'_, U> {
             }
             out.clear();
             self.expects_continue = false;
-            self.meter.request_bytes(self.upload.bytes() - before);
-            self.timers.request_read(clock::now());
+            let came = self.upload.bytes() - before;
+            self.meter.request_bytes(came);
+            self.timers.request_read(came, clock::now());
             self.write_upstream(cx);
         }
         self.client.inbox.extend_from_slice(input);

@@ -117,8 +117,12 @@ fn a_stalled_client_stops_the_other_clocks() {
     let slow = Due::End(CloseReason::SlowClient);
     assert_eq!(wait(&mut timers, &rules), Some((timers.next(&rules).unwrap(), slow)));
     assert_eq!(timers.next(&rules), Some(began + ms(10_000)), "no heartbeat, no idle");
-    timers.client_stalls(began + ms(4000));
+    timers.client_took_some(&rules, began + ms(4000));
     assert_eq!(timers.next(&rules), Some(began + ms(14_000)), "progress counts");
+    let mut strict = rules.clone();
+    strict.stream.slow_client = SlowClient::Disconnect;
+    timers.client_took_some(&strict, began + ms(4500));
+    assert_eq!(timers.next(&rules), Some(began + ms(14_000)), "it does not count here");
     timers.client_flows(began + ms(5000));
     let (at, due) = wait(&mut timers, &rules).unwrap();
     assert_eq!(due, Due::Heartbeat, "overdue: sent at once");
@@ -137,13 +141,40 @@ fn whose_turn_it_is_decides_who_is_late() {
     timers.request_sent(began);
     assert_eq!(timers.next(&rules), Some(began + ms(1000)));
     // The client sends without it.
-    timers.request_read(began + ms(900));
+    timers.request_read(0, began + ms(900));
     assert_eq!(timers.next(&rules), Some(began + ms(10_900)));
     timers.request_sent(began + ms(2000));
     assert_eq!(timers.next(&rules), Some(began + ms(3000)));
     timers.head_read(false, began + ms(2500));
-    timers.request_read(began + ms(2600));
+    timers.request_read(0, began + ms(2600));
     assert!(timers.next(&rules) > Some(began + ms(60_000)), "a response under way is not late");
+}
+
+#[test]
+fn a_request_that_drips_is_late_in_the_end() {
+    let rules = rules(
+        "stream = { slow_client_timeout = \"10s\", min_request_rate = \"100B\" }\n\
+         timeouts.send = \"1h\"",
+    );
+    let began = start();
+    let mut timers = Timers::new(began);
+    timers.attached(began);
+    // A byte a second keeps it from being silent, and not from being slow.
+    for second in 1..10 {
+        timers.request_read(1, began + ms(second * 1000));
+    }
+    assert_eq!(timers.next(&rules), Some(began + ms(10_090)));
+    timers.request_read(991, began + ms(10_000));
+    assert_eq!(timers.next(&rules), Some(began + ms(20_000)), "a thousand bytes are ten seconds");
+    // While the upstream takes nothing, the client cannot send.
+    timers.upstream_stalls(began + ms(15_000));
+    timers.upstream_flows(began + ms(75_000));
+    assert_eq!(timers.next(&rules), Some(began + ms(80_000)));
+    let slow = Due::End(CloseReason::SlowClient);
+    assert_eq!(timers.due(&rules, began + ms(80_000)), slow);
+    // Once there is an answer both may take their time.
+    timers.head_read(false, began + ms(79_000));
+    assert_ne!(timers.due(&rules, began + ms(80_000)), slow);
 }
 
 #[test]
