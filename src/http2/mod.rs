@@ -2,8 +2,8 @@
 //!
 //! Both make one stream look like an HTTP/1.1 connection: [`incoming`] turns DATA into a body as
 //! HTTP/1.1 frames it, [`outgoing`] turns such a body into DATA, [`heads`] is what requests and
-//! responses that go have in common, and [`keep_alive`] finds a peer that is gone. Heads as a whole,
-//! and the connections themselves, are different on the two sides.
+//! responses that go have in common, and [`keep_alive`] finds a peer that is gone. Heads as a
+//! whole, and the connections themselves, are different on the two sides.
 
 use std::io;
 
