@@ -3,12 +3,12 @@
 //!
 //! # The map
 //!
-//! A request comes in at [`server`] (sockets, signals) from a [`client`], is read by [`proxy`] (the
-//! life of a request), finds its [`route`], gets a connection from [`upstream`], and its bytes are moved by
-//! [`relay`]. What it carries is understood by [`http1`], [`sse`] and [`ws`]; [`headers`] are
-//! rewritten on the way; [`live`] knows what is open and why it ended, [`telemetry`] shows it,
-//! [`admin`] serves it. [`config`] is where all rules come from, [`cli`] where people start,
-//! [`demo`] where they look first.
+//! A [`client`]'s connection comes in at [`server`] (sockets, signals); its requests, over HTTP/1 or
+//! HTTP/2, are read by [`proxy`] (the life of a request), find their [`route`], get a connection
+//! from [`upstream`], and their bytes are moved by [`relay`]. What they carry is understood by
+//! [`http1`], [`http2`], [`sse`] and [`ws`]; [`headers`] are rewritten on the way; [`live`] knows
+//! what is open and why it ended, [`telemetry`] shows it, [`admin`] serves it. [`config`] is where
+//! all rules come from, [`cli`] where people start, [`demo`] where they look first.
 //!
 //! # Three rules
 //!

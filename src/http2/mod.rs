@@ -1,11 +1,13 @@
 //! What HTTP/2 towards clients and towards upstreams have in common (RFC 9113).
 //!
 //! Both make one stream look like an HTTP/1.1 connection: [`incoming`] turns DATA into a body as
-//! HTTP/1.1 frames it, [`outgoing`] turns such a body into DATA, and [`keep_alive`] finds a peer
-//! that is gone. Heads, and the connections themselves, are different on the two sides.
+//! HTTP/1.1 frames it, [`outgoing`] turns such a body into DATA, [`heads`] is what requests and
+//! responses that go have in common, and [`keep_alive`] finds a peer that is gone. Heads as a
+//! whole, and the connections themselves, are different on the two sides.
 
 use std::io;
 
+pub mod heads;
 pub mod incoming;
 pub mod keep_alive;
 pub mod outgoing;

@@ -228,12 +228,7 @@ impl App {
     /// Serves a connection's requests, each in a task of its own.
     async fn serve_http2(self: Arc<Self>, transport: Transport, peer: Option<SocketAddr>) {
         let open = self.metrics.open(Spoken::Http2);
-        let limits = SessionLimits {
-            handshake: self.listener.header_timeout,
-            idle: self.listener.keepalive_timeout,
-            head_bytes: u32::try_from(self.listener.max_header_size).unwrap_or(u32::MAX),
-            ..SessionLimits::default()
-        };
+        let limits = SessionLimits::new(&self.listener);
         let handle = |head, exchange: Exchange| {
             let app = Arc::clone(&self);
             async move {

@@ -36,7 +36,7 @@ const SMALL_WINDOW_BYTES: u32 = 512;
 /// How many of each are allowed in one second. Ten times what honest clients were seen or can be
 /// thought to do, and cheap for us even so.
 const PER_SECOND: [(Flood, u32); 8] = [
-    // Browsers cancel what a page has open, 100 at most; sent for ever, it is 200 requests a second.
+    // Browsers cancel what a page has open, 100 at most. For ever, it is 200 requests a second.
     (Flood::Reset, 200),
     // gRPC pings once per round trip while it measures its bandwidth.
     (Flood::Ping, 1000),

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use h2::server::Builder;
 
+use crate::config::model::Listener;
+
 /// Requests at once. Browsers open as many streams of events as they are let; each costs what an
 /// exchange costs.
 pub const STREAMS: u32 = 128;
@@ -83,6 +85,16 @@ impl Default for SessionLimits {
 }
 
 impl SessionLimits {
+    /// From the configuration of a listener.
+    pub fn new(listener: &Listener) -> Self {
+        Self {
+            handshake: listener.header_timeout,
+            idle: listener.keepalive_timeout,
+            head_bytes: u32::try_from(listener.max_header_size).unwrap_or(u32::MAX),
+            ..Self::default()
+        }
+    }
+
     /// How h2 is to hold them.
     pub(super) fn builder(&self) -> Builder {
         let mut builder = Builder::new();

@@ -10,6 +10,7 @@ use http::{Method, Request};
 use super::tunnel::Tunnel;
 use crate::http1::framing::{self, Framing};
 use crate::http1::head::{HeadError, RequestHead, Version, parse_request};
+use crate::http2::heads::CONNECTION_SPECIFIC;
 
 /// A request in the terms of HTTP/1.1.
 #[derive(Debug)]
@@ -33,10 +34,6 @@ pub(super) enum Refusal {
 }
 
 use Refusal::{Malformed, Status};
-
-/// RFC 9113 §8.2.2: a message with one of them is malformed.
-const CONNECTION_SPECIFIC: [&str; 5] =
-    ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
 
 /// Translates a head; `ended` says that the stream ended with it. `tunnel` makes what a WebSocket
 /// needs.

@@ -1,25 +1,17 @@
 //! Response heads, from HTTP/1.1 to HTTP/2 (RFC 9113 §8.3.2). Pure.
 
-use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, HeaderValue};
 use http::{Response, StatusCode};
 
 use crate::http1::framing::Framing;
 use crate::http1::head::ResponseHead;
-
-/// Why a head has no form in HTTP/2; names the part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the response's {0} cannot be sent in HTTP/2")]
-pub(super) struct Unsendable(&'static str);
-
-/// Fields about one HTTP/1 connection, which "an endpoint MUST NOT generate" (RFC 9113 §8.2.2).
-const CONNECTION_SPECIFIC: [&str; 5] =
-    ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
+use crate::http2::heads::{self, Unsendable};
 
 /// Translates a head, interim or final, whose body is framed so.
 pub(super) fn translate(head: &ResponseHead, framing: Framing) -> Result<Response<()>, Unsendable> {
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::from_u16(head.status).map_err(|_| Unsendable("status"))?;
-    *response.headers_mut() = fields(head)?;
+    *response.headers_mut() = heads::fields(&head.fields, &[])?;
     if framing == Framing::Chunked {
         // RFC 9112 §6.3: with both, the chunks count, and the length must not be passed on.
         response.headers_mut().remove(CONTENT_LENGTH);
@@ -31,9 +23,8 @@ pub(super) fn translate(head: &ResponseHead, framing: Framing) -> Result<Respons
 /// handshake, or says how long it is, goes.
 pub(super) fn opened(head: &ResponseHead) -> Result<Response<()>, Unsendable> {
     let mut response = Response::new(());
-    *response.headers_mut() = fields(head)?;
-    response.headers_mut().remove("sec-websocket-accept");
-    response.headers_mut().remove(CONTENT_LENGTH);
+    let left_out = ["sec-websocket-accept", "content-length"];
+    *response.headers_mut() = heads::fields(&head.fields, &left_out)?;
     Ok(response)
 }
 
@@ -44,25 +35,6 @@ pub(super) fn bare(status: u16) -> Response<()> {
         StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     response
-}
-
-fn fields(head: &ResponseHead) -> Result<HeaderMap, Unsendable> {
-    let nominated: Vec<_> = head.fields.tokens("connection").collect();
-    let mut map = HeaderMap::with_capacity(head.fields.iter().count());
-    for field in head.fields.iter() {
-        let is = |name: &[u8]| field.name.eq_ignore_ascii_case(name);
-        if CONNECTION_SPECIFIC.iter().any(|name| is(name.as_bytes()))
-            || nominated.iter().any(|name| is(name))
-        {
-            continue;
-        }
-        // It makes names lower case.
-        let name = HeaderName::from_bytes(&field.name).map_err(|_| Unsendable("field names"))?;
-        let value = HeaderValue::from_maybe_shared(field.value.clone())
-            .map_err(|_| Unsendable("field values"))?;
-        map.try_append(name, value).map_err(|_| Unsendable("number of fields"))?;
-    }
-    Ok(map)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::response;
 use super::tunnel::Tunnel;
 use crate::http1::framing::{self, Framing};
 use crate::http1::head::{ResponseHead, parse_response};
+use crate::http2::heads::Collector;
 use crate::http2::lost;
 use crate::http2::outgoing::{Outgoing, invalid};
 
@@ -26,7 +27,7 @@ const PIECE_BYTES: usize = 16 * 1024;
 /// ```
 pub(super) enum Sending {
     /// Collecting a head.
-    Head(Vec<u8>),
+    Head(Collector),
     /// Passing on the body.
     Body(Outgoing),
     /// The response is complete.
@@ -46,7 +47,7 @@ pub(super) struct Asked {
 impl Sending {
     /// At the start of a response.
     pub(super) fn new() -> Self {
-        Self::Head(Vec::new())
+        Self::Head(Collector::default())
     }
 
     /// Whether the whole response was sent.
@@ -65,7 +66,7 @@ impl Sending {
     ) -> Poll<io::Result<usize>> {
         let data = &data[..data.len().min(PIECE_BYTES)];
         let polled = match self {
-            Self::Head(collected) => match head(collected, respond, asked, data) {
+            Self::Head(collector) => match head(collector, respond, asked, data) {
                 Ok((taken, next)) => {
                     if let Some(next) = next {
                         *self = next;
@@ -121,29 +122,17 @@ impl Sending {
 /// Takes bytes of a head from the front of `data`; gives how many, and what begins when it was the
 /// last one of a final head.
 fn head(
-    collected: &mut Vec<u8>,
+    collector: &mut Collector,
     respond: &mut SendResponse<Bytes>,
     asked: &Asked,
     data: &[u8],
 ) -> io::Result<(usize, Option<Sending>)> {
-    let before = collected.len();
-    // Heads come in one piece but for huge ones, and are not copied then.
-    let parsed = if before == 0 {
-        parse_response(data)
-    } else {
-        collected.extend_from_slice(data);
-        parse_response(collected)
+    let (taken, complete) = collector.take(data, HEAD_MAX_BYTES, parse_response)?;
+    let next = match complete {
+        Some(head) => send(&head, respond, asked)?,
+        None => None,
     };
-    let Some((head, length)) = parsed.map_err(invalid)? else {
-        if before + data.len() > HEAD_MAX_BYTES {
-            return Err(invalid("response head too long"));
-        }
-        collected.resize(before, 0);
-        collected.extend_from_slice(data);
-        return Ok((data.len(), None));
-    };
-    *collected = Vec::new();
-    Ok((length - before, send(&head, respond, asked)?))
+    Ok((taken, next))
 }
 
 /// Sends a head; gives what follows a final one.

@@ -242,12 +242,11 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin> Session<'a, IO> {
     /// client may need its time for the end of a response that nobody else waits for.
     fn note_idleness(&mut self, now: Instant) {
         let told = self.shared.told_bytes();
-        let waits = self.shared.is_blocked() || self.connection.has_streams();
-        let moves = told != self.told && waits;
+        let moves = told != self.told;
         self.told = told;
         if self.shared.open() > 0 {
             self.idle_since = None;
-        } else if moves {
+        } else if moves && (self.shared.is_blocked() || self.connection.has_streams()) {
             self.idle_since = Some(now);
         } else {
             self.idle_since.get_or_insert(now);

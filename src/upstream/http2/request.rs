@@ -3,29 +3,15 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::header::{HeaderMap, HeaderName, HeaderValue, TE};
+use http::header::{HeaderMap, HeaderValue, TE};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{Method, Request};
 
 use crate::http1::head::RequestHead;
+use crate::http2::heads::{self, Unsendable};
 
-/// Why a head has no form in HTTP/2; names the part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the request's {0} cannot be sent in HTTP/2")]
-pub(super) struct Unsendable(&'static str);
-
-/// Fields about one HTTP/1 connection, which "an endpoint MUST NOT generate" (RFC 9113 §8.2.2), and
-/// `Host`, which becomes `:authority`.
-const LEFT_OUT: [&str; 8] = [
-    "host",
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "transfer-encoding",
-    "upgrade",
-    "http2-settings",
-    "te",
-];
+/// `Host` becomes `:authority`; the others are about one HTTP/1 connection, too.
+const LEFT_OUT: [&str; 3] = ["host", "http2-settings", "te"];
 
 /// Translates a request head. The scheme is `https` or `http` as the connection is.
 ///
@@ -75,19 +61,7 @@ fn escaped(target: &[u8]) -> Cow<'_, [u8]> {
 }
 
 fn fields(head: &RequestHead) -> Result<HeaderMap, Unsendable> {
-    let nominated: Vec<_> = head.fields.tokens("connection").collect();
-    let mut map = HeaderMap::with_capacity(head.fields.iter().count());
-    for field in head.fields.iter() {
-        let is = |name: &[u8]| field.name.eq_ignore_ascii_case(name);
-        if LEFT_OUT.iter().any(|name| is(name.as_bytes())) || nominated.iter().any(|name| is(name))
-        {
-            continue;
-        }
-        let name = HeaderName::from_bytes(&field.name).map_err(|_| Unsendable("field names"))?;
-        let value = HeaderValue::from_maybe_shared(field.value.clone())
-            .map_err(|_| Unsendable("field values"))?;
-        map.try_append(name, value).map_err(|_| Unsendable("number of fields"))?;
-    }
+    let mut map = heads::fields(&head.fields, &LEFT_OUT)?;
     if head.fields.has_token("te", "trailers") {
         // RFC 9113 §8.2.2: TE "MUST NOT contain any value other than "trailers"".
         map.insert(TE, HeaderValue::from_static("trailers"));
@@ -97,6 +71,8 @@ fn fields(head: &RequestHead) -> Result<HeaderMap, Unsendable> {
 
 #[cfg(test)]
 mod tests {
+    use http::header::HeaderName;
+
     use super::*;
     use crate::http1::head::parse_request;
 

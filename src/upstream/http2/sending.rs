@@ -12,6 +12,7 @@ use super::session::Shared;
 use super::wire::Mark;
 use crate::http1::framing::{self, Framing};
 use crate::http1::head::{RequestHead, parse_request};
+use crate::http2::heads::Collector;
 use crate::http2::outgoing::{Outgoing, invalid};
 
 /// Longest request head. Ours are as long as a listener accepts and a few fields more.
@@ -28,7 +29,7 @@ const FIRST_PIECE_BYTES: usize = 16 * 1024;
 /// ```
 pub(super) enum Sending {
     /// Collecting a head.
-    Head { sender: SendRequest<Bytes>, collected: Vec<u8> },
+    Head { sender: SendRequest<Bytes>, collector: Collector },
     /// Passing on the body.
     Body(Outgoing),
     /// The upstream has, or takes, no more.
@@ -50,7 +51,7 @@ pub(super) struct Sent {
 impl Sending {
     /// At the start of a request.
     pub(super) fn new(sender: SendRequest<Bytes>) -> Self {
-        Self::Head { sender, collected: Vec::new() }
+        Self::Head { sender, collector: Collector::default() }
     }
 
     /// Whether the whole request was sent, or no more of it is taken.
@@ -70,26 +71,13 @@ impl Sending {
         data: &[u8],
         shared: &Shared,
     ) -> io::Result<(usize, Option<Sent>)> {
-        let Self::Head { sender, collected } = self else { return Ok((0, None)) };
-        let before = collected.len();
-        // Heads come in one piece but for huge ones, and are not copied then.
-        let parsed = if before == 0 {
-            parse_request(data)
-        } else {
-            collected.extend_from_slice(data);
-            parse_request(collected)
-        };
-        let sent = match parsed {
-            Ok(None) if before + data.len() <= HEAD_MAX_BYTES => {
-                collected.resize(before, 0);
-                collected.extend_from_slice(data);
-                return Ok((data.len(), None));
+        let Self::Head { sender, collector } = self else { return Ok((0, None)) };
+        let sent = match collector.take(data, HEAD_MAX_BYTES, parse_request) {
+            Ok((taken, None)) => return Ok((taken, None)),
+            Ok((taken, Some(head))) => {
+                send(sender, &head, shared).map(|(next, sent)| (taken, next, sent))
             }
-            Ok(None) => Err(invalid("request head too long")),
-            Err(error) => Err(invalid(error)),
-            Ok(Some((head, length))) => {
-                send(sender, &head, shared).map(|(next, sent)| (length - before, next, sent))
-            }
+            Err(error) => Err(error),
         };
         match sent {
             Ok((taken, next, sent)) => {

@@ -16,6 +16,7 @@ async fn flood(bytes: &[u8], expected: Flood) {
     let (served, mut peer) = Peer::meet(limits(), &[]).await;
     peer.bytes(bytes).await;
     assert_eq!(peer.go_away().await.unwrap().1, ENHANCE_YOUR_CALM, "{expected:?}");
+    drop(peer);
     assert_eq!(served.ended().await, Ended::Flood(expected));
 }
 
@@ -105,6 +106,7 @@ async fn cve_2025_8671_requests_that_make_us_reset() {
         }
     };
     assert_eq!(gone.unwrap().1, ENHANCE_YOUR_CALM);
+    drop(peer);
     assert_eq!(served.ended().await, Ended::Flood(Flood::Protocol));
 }
 
@@ -125,6 +127,7 @@ async fn huge_heads_are_answered_and_monstrous_ones_end_the_connection() {
     assert_eq!((answer.kind, &answer.payload[..5]), (HEADERS, &status[..]), "{answer:?}");
     peer.send(HEADERS, END_HEADERS | END_STREAM, 3, &fields(100)).await;
     assert_eq!(peer.go_away().await.unwrap().1, ENHANCE_YOUR_CALM);
+    drop(peer);
     assert_eq!(served.ended().await, Ended::Flood(Flood::Protocol));
 }
 

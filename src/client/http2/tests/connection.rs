@@ -40,6 +40,7 @@ async fn a_drain_lets_what_is_open_run_on_and_then_ends() {
     let head = peer.frame().await;
     assert_eq!((head.kind, head.stream, head.flags & END_STREAM), (HEADERS, 1, END_STREAM));
     while peer.next().await.is_some() {}
+    drop(peer);
     assert_eq!(served.ended().await, Ended::Drained);
 }
 
@@ -56,6 +57,7 @@ async fn a_drain_does_not_wait_for_clients_that_do_not_answer() {
     write(&mut exchange, EMPTY).await;
     drop(exchange);
     assert_eq!(peer.go_away().await, Some((1, NO_ERROR)), "it is told what was done");
+    drop(peer);
     assert_eq!(served.ended().await, Ended::Drained);
 }
 
@@ -123,6 +125,7 @@ async fn an_idle_connection_is_told_to_go() {
     assert_eq!(peer.go_away().await, Some((EVER, NO_ERROR)));
     answer_ping(&mut peer).await;
     assert_eq!(peer.go_away().await, Some((1, NO_ERROR)));
+    drop(peer);
     assert_eq!(served.ended().await, Ended::Idle);
 }
 
@@ -226,6 +229,7 @@ async fn names_that_are_none_end_the_connection() {
         let (served, mut peer) = Peer::meet(limits(), &[]).await;
         peer.headers(1, END_STREAM, &[GET, &[(name, "1")]].concat()).await;
         assert_eq!(peer.go_away().await.unwrap().1, PROTOCOL_ERROR, "{name}");
+        drop(peer);
         assert_eq!(served.ended().await, Ended::Failed);
     }
 }
