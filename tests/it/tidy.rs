@@ -31,10 +31,11 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     ("cli", &["config", "demo", "server", "telemetry"]),
     ("server", &["admin", "proxy", "config", "live", "telemetry"]),
-    ("admin", &["proxy", "relay", "http1", "config", "telemetry"]),
+    ("admin", &["proxy", "policy", "relay", "http1", "config", "telemetry"]),
     (
         "proxy",
         &[
+            "policy",
             "relay",
             "route",
             "upstream",
@@ -53,6 +54,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("relay", &["outbox", "sse", "ws", "http1", "live", "telemetry", "config", "clock"]),
     ("telemetry", &["live", "ws", "config", "clock"]),
     ("live", &["http1"]),
+    ("policy", &["http1", "config", "clock"]),
     ("headers", &["http1", "config"]),
     ("route", &["config"]),
     ("config", &[]),
