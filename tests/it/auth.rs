@@ -5,7 +5,7 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 use crate::cli::{longwire, text};
-use crate::harness::{Client, Peer, Proxy, Response, Upstream, soon, until};
+use crate::harness::{Client, Peer, Proxy, Response, Upstream, soon, taken, until};
 use crate::websocket::{AGREE, ASK};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -333,6 +333,9 @@ async fn a_hundred_who_ask_the_same_share_one_question() {
         clients.push(client);
     }
     until("the question is put", || async { decider.requests().len() == 1 }).await;
+    for client in &clients {
+        taken(&client.stream).await;
+    }
     // The one who made the proxy ask leaves; the others still want to know.
     drop(clients.remove(0));
     word.notify_one();
