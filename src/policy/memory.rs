@@ -29,22 +29,24 @@ impl<K: Hash + Eq + Clone, V: Clone> Memory<K, V> {
 
     /// Keeps an answer.
     pub fn put(&mut self, key: K, answer: V, now: Instant) {
-        self.remove(&key);
-        while self.order.front().is_some_and(|(_, until)| *until <= now)
-            || self.order.len() >= self.room.max(1)
-        {
-            let Some((oldest, _)) = self.order.pop_front() else { break };
-            self.answers.remove(&oldest);
+        while self.order.front().is_some_and(|(_, until)| *until <= now) {
+            self.forget_oldest();
+        }
+        // One that still holds is hardly ever given anew, so looking for it may take its time.
+        if self.answers.remove(&key).is_some() {
+            self.order.retain(|(other, _)| *other != key);
+        }
+        if self.order.len() >= self.room {
+            self.forget_oldest();
         }
         let until = now + self.holds;
         self.order.push_back((key.clone(), until));
         self.answers.insert(key, (answer, until));
     }
 
-    /// An answer that is given anew has long been the oldest, so it is found at the front.
-    fn remove(&mut self, key: &K) {
-        if self.answers.remove(key).is_some() {
-            self.order.retain(|(other, _)| other != key);
+    fn forget_oldest(&mut self) {
+        if let Some((oldest, _)) = self.order.pop_front() {
+            self.answers.remove(&oldest);
         }
     }
 }
@@ -64,6 +66,8 @@ mod tests {
         assert_eq!((memory.get(&"a", at(10)), memory.get(&"b", at(10))), (None, Some(2)));
         memory.put("a", 3, at(12));
         assert_eq!(memory.get(&"a", at(21)), Some(3), "its first time is over");
+        memory.put("a", 5, at(13));
+        assert_eq!((memory.get(&"a", at(22)), memory.order.len()), (Some(5), 2));
         assert_eq!(memory.get(&"b", at(15)), None);
         memory.put("c", 4, at(30));
         assert_eq!((memory.answers.len(), memory.order.len()), (1, 1), "the others were dropped");
