@@ -51,7 +51,7 @@ impl Sender<'_> {
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
-        is_among(self.trusted, address)
+        Network::is_among(self.trusted, address)
     }
 
     /// The client's address: the nearest one that no trusted proxy has, by `X-Forwarded-For` as far
@@ -66,24 +66,6 @@ impl Sender<'_> {
         }
         Some(nearest)
     }
-}
-
-/// Whether the address lies in one of the networks.
-pub fn is_among(networks: &[Network], address: IpAddr) -> bool {
-    networks.iter().any(|network| contains(network, address.to_canonical()))
-}
-
-/// Whether the address lies in the network.
-fn contains(network: &Network, address: IpAddr) -> bool {
-    let (left, right, width) = match (network.address, address) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => {
-            (u128::from(a.to_bits()), u128::from(b.to_bits()), u32::BITS)
-        }
-        (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits(), b.to_bits(), u128::BITS),
-        _ => return false,
-    };
-    let host_bits = width - u32::from(network.prefix).min(width);
-    left.checked_shr(host_bits).unwrap_or(0) == right.checked_shr(host_bits).unwrap_or(0)
 }
 
 /// The client's request id if it is short and harmless, so that it can go into logs and fields.
@@ -233,6 +215,19 @@ pub fn to_client(head: &mut ResponseHead, delivery: Delivery<'_>, rules: &Header
             head.fields.set("Connection", Bytes::from_static(b"keep-alive"));
         }
         _ => {}
+    }
+}
+
+/// Adds fields of the proxy's own to a response: each replaces what the upstream said, but `Vary`,
+/// which is a list that others have made before (RFC 9110 §12.5.5).
+pub fn add_own(fields: &mut Fields, own: &[(&'static str, Bytes)]) {
+    for (name, value) in own {
+        let member = std::str::from_utf8(value).unwrap_or_default();
+        match name.eq_ignore_ascii_case("vary") {
+            true if ["*", member].iter().any(|known| fields.has_token(name, known)) => {}
+            true => fields.set(name, joined(fields, name, member)),
+            false => fields.set(name, value.clone()),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use crate::client::{Accepted, Client};
 use crate::config::model::Admin;
 use crate::http1::framing::Framing;
 use crate::http1::head::{RequestHead, Version};
+use crate::policy::digest::same;
 use crate::proxy::admit::{Admitted, admit};
 use crate::proxy::app::{date, parse_head};
 use crate::proxy::reply::{Denial, Reply};
@@ -68,12 +69,6 @@ impl AdminApp {
         let Some((scheme, given)) = value.split_at_checked("Bearer ".len()) else { return false };
         scheme.eq_ignore_ascii_case(b"Bearer ") && same(given, token.expose().as_bytes())
     }
-}
-
-/// Compares without telling by its time where the difference is.
-fn same(given: &[u8], expected: &[u8]) -> bool {
-    let differences = given.iter().zip(expected).fold(0, |sum, (a, b)| sum | (a ^ b));
-    given.len() == expected.len() && differences == 0
 }
 
 impl AdminApp {

@@ -148,6 +148,29 @@ pub const DRAIN_CLOSE_CODE: u16 = 1001;
 /// `websocket.drain_close`: for the person who reads the console.
 pub const DRAIN_CLOSE_REASON: &str = "restarting";
 
+/// `auth.header`: where HTTP has credentials (RFC 9110 §11.6.2), and SDKs send keys.
+pub const AUTH_HEADER: &str = "authorization";
+/// `auth.pass` with API keys: they are secrets between client and proxy, and of no use to others.
+pub const PASS_API_KEY: bool = false;
+/// `auth.pass` with tokens and with the server that decides: upstreams often read them as well.
+pub const PASS_TOKEN: bool = true;
+/// `auth.leeway`: what clocks without NTP drift apart between two corrections by hand.
+pub const LEEWAY: Duration = Duration::from_secs(30);
+/// `auth.principal_claim`: the subject (RFC 7519 §4.1.2).
+pub const PRINCIPAL_CLAIM: &str = "sub";
+/// `auth.timeout`: somebody waits for the first token meanwhile.
+pub const AUTH_TIMEOUT: Duration = Duration::from_secs(2);
+/// `auth.cache`: a key that was revoked is good for ten seconds more, and a burst asks once.
+pub const AUTH_CACHE: Option<Duration> = Some(Duration::from_secs(10));
+/// `auth.headers`: what browsers and programs prove themselves with.
+pub const AUTH_HEADERS: [&str; 2] = ["authorization", "cookie"];
+/// `auth.principal_header`: what common servers for this (Authelia, oauth2-proxy) resemble.
+pub const PRINCIPAL_HEADER: &str = "x-auth-user";
+/// `cors.methods`: those that HTTP APIs have.
+pub const CORS_METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
+/// `cors.max_age`: what the most cautious browsers remember at most.
+pub const CORS_MAX_AGE: Duration = Duration::from_secs(600);
+
 /// `routes.NAME.paths`: everything.
 pub const PATH_PREFIX: &str = "/";
 /// `respond.status`: a fixed answer is mostly a health page.
@@ -223,6 +246,14 @@ pub const REPLAY_BODY_MAX: usize = 64 * 1024 * 1024;
 pub const QUEUE_SIZE_MAX: usize = 100_000;
 /// Largest `websocket.max_frame`: longer ones are an attack.
 pub const MAX_FRAME_MAX: usize = 1024 * 1024 * 1024;
+/// Longest `auth.leeway`: more is no clock.
+pub const LEEWAY_MAX: Duration = Duration::from_secs(600);
+/// Longest `auth.timeout`: nobody waits longer to be let in.
+pub const AUTH_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+/// Longest `auth.cache`: whoever is shut out should not be in for longer.
+pub const AUTH_CACHE_MAX: Duration = Duration::from_secs(3600);
+/// Longest `cors.max_age`: no browser remembers for longer than a day.
+pub const CORS_MAX_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Longest close reason: RFC 6455 §5.5 leaves 125 bytes for a control frame, two of them the code.
 pub const CLOSE_REASON_MAX_BYTES: usize = 123;
 /// Longest heartbeat text: it is sent to every idle stream again and again.

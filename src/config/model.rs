@@ -2,16 +2,21 @@
 //!
 //! Nothing here can hold nonsense; `build` is the only place that makes these values from a file.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod access;
+mod auth;
 mod listener;
+mod network;
 
+pub use access::{Access, Cors, CorsOrigin};
+pub use auth::{Algorithm, ApiKey, ApiKeyAuth, Auth, ForwardAuth, JwtAuth, KeySource};
 pub use listener::{
     Bind, CertificateFiles, ClientAuth, Listener, ListenerTls, Protocols, ProxyProtocol,
     TcpKeepalive, TlsVersion,
 };
+pub use network::Network;
 
 /// Everything one configuration says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,15 +61,6 @@ pub struct Drain {
     pub min_wait: Duration,
     /// Farewells are spread over this, so that clients do not come back all at once.
     pub spread: Duration,
-}
-
-/// An IP network such as `10.0.0.0/8`; a plain address is a network of one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    /// The address with all host bits zero.
-    pub address: IpAddr,
-    /// Leading bits that count: 0 to 32 for IPv4, 0 to 128 for IPv6.
-    pub prefix: u8,
 }
 
 /// `[upstreams.NAME]`: a named group of endpoints.
@@ -309,6 +305,12 @@ pub struct Proxy {
     pub upgrade: Vec<String>,
     /// Fields set and removed.
     pub headers: Headers,
+    /// From which addresses requests may come.
+    pub access: Access,
+    /// Who may come in.
+    pub auth: Auth,
+    /// Whose pages may read answers; `None` leaves that to the upstream.
+    pub cors: Option<Cors>,
 }
 
 /// `routes.NAME.dialect`: what an event stream speaks, and so how it ends and how it fails.

@@ -14,7 +14,7 @@ use super::interpolate::Env;
 mod table;
 mod value;
 
-pub(super) use table::Table;
+pub(super) use table::{Table, is_name};
 pub(super) use value::{Value, Written};
 
 /// What reading needs everywhere: the environment, and the problems found so far.

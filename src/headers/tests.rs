@@ -72,7 +72,11 @@ fn networks_contain_what_their_prefix_says() {
     ] {
         let network = Network { address: address.parse().unwrap(), prefix };
         let candidate = candidate.parse().unwrap();
-        assert_eq!(contains(&network, candidate), expected, "{candidate} in {address}/{prefix}");
+        assert_eq!(
+            Network::is_among(&[network], candidate),
+            expected,
+            "{candidate} in {address}/{prefix}"
+        );
     }
 }
 
@@ -146,4 +150,22 @@ fn lengths_of_bodies_that_are_not_there() {
     let fields = down(text, Framing::None, false, Version::Http11, true);
     assert_eq!(value(&fields, "content-length"), "-");
     assert_eq!(value(&fields, "connection"), "close");
+}
+
+#[test]
+fn own_fields_replace_but_vary_grows() {
+    for (theirs, expected) in [
+        (&[][..], "Origin"),
+        (&["Accept"], "Accept, Origin"),
+        (&["Accept-Encoding, accept", "X-A"], "Accept-Encoding, accept, X-A, Origin"),
+        (&["accept, origin"], "accept, origin"),
+        (&["*"], "*"),
+    ] {
+        let mut fields = Fields::default();
+        fields.append("X-Own", "theirs");
+        theirs.iter().for_each(|value| fields.append("vary", *value));
+        add_own(&mut fields, &[("X-Own", "ours".into()), ("Vary", "Origin".into())]);
+        assert_eq!(fields.all("x-own").collect::<Vec<_>>(), ["ours"]);
+        assert_eq!(fields.all("vary").collect::<Vec<_>>(), [expected]);
+    }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::admit;
 use super::app::{Context, date};
-use super::enter;
+use super::enter::{self, Entry};
 use super::forward;
 use super::reply::{Denial, OwnField, Reply};
 use super::snapshot::Action;
@@ -19,6 +19,7 @@ use crate::http1::framing::Framing;
 use crate::http1::head::{RequestHead, Version};
 use crate::live::kind::Kind;
 use crate::live::reason::CloseReason;
+use crate::policy::cors;
 use crate::route::Query;
 use crate::telemetry::access::Record;
 use crate::telemetry::meter::Meter;
@@ -28,6 +29,9 @@ const LOGGED_PATH_MAX_BYTES: usize = 512;
 
 /// How long a client may take to accept an answer of our own; they are short.
 pub const REPLY_LIMIT: Duration = Duration::from_secs(10);
+
+/// 204 No Content.
+const NO_CONTENT: u16 = 204;
 
 /// What becomes of the client's connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +78,11 @@ impl Request {
             ..Reply::new(answer.status, &answer.body)
         };
         self.reply(client, reply, keep_alive).await
+    }
+
+    /// Answers it with fields alone.
+    async fn answer(&self, client: &mut Client, fields: &[OwnField], keep_alive: bool) -> After {
+        self.reply(client, Reply { fields, ..Reply::new(NO_CONTENT, "") }, keep_alive).await
     }
 
     /// Answers it with an error.
@@ -158,6 +167,7 @@ pub async fn run(context: Context<'_>, client: &mut Client, mut head: RequestHea
         host: &admitted.host,
         path: admitted.path(),
         method: &request.method,
+        preflight: cors::asked_method(&head),
         listener: context.listener,
     });
     let Some(route) = route else {
@@ -173,20 +183,23 @@ pub async fn run(context: Context<'_>, client: &mut Client, mut head: RequestHea
             after
         }
         Action::Proxy(rules, upstream) => {
-            let entered = enter::enter(context, route, rules, &mut request, &head).await;
-            let wanted = entered.and_then(|()| switch::wanted(&head, &admitted, rules));
-            let wanted = match wanted {
-                Ok(wanted) => wanted,
-                Err(denial) => {
-                    let after = request.deny(client, &denial, bodyless).await;
-                    let record =
-                        Record { route: &route.name, ..request.record(context, denial.status) };
-                    finish(context, record, meter, after);
-                    return after;
+            let entry = enter::enter(context, route, rules, &mut request, (&head, &admitted)).await;
+            let entry = entry.and_then(|entry| match entry {
+                Entry::In => switch::wanted(&head, &admitted, rules).map(Ok),
+                Entry::Answered(fields) => Ok(Err(fields)),
+            });
+            let (status, after) = match entry {
+                Ok(Ok(wanted)) => {
+                    let forward =
+                        forward::Forward { context, request, route, rules, upstream, wanted };
+                    return forward.run(client, head, admitted, meter).await;
                 }
+                Ok(Err(fields)) => (NO_CONTENT, request.answer(client, &fields, bodyless).await),
+                Err(denial) => (denial.status, request.deny(client, &denial, bodyless).await),
             };
-            let forward = forward::Forward { context, request, route, rules, upstream, wanted };
-            forward.run(client, head, admitted, meter).await
+            let record = Record { route: &route.name, ..request.record(context, status) };
+            finish(context, record, meter, after);
+            after
         }
     }
 }

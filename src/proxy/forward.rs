@@ -22,6 +22,7 @@ use crate::http1::head::{RequestHead, ResponseHead, Version};
 use crate::live::kind::Kind;
 use crate::live::reason::CloseReason;
 use crate::live::registry::Place;
+use crate::policy::cors;
 use crate::relay::drive::{End, Link, Rest, Surroundings, Wire};
 use crate::relay::duplex::{Duplex, Ended};
 use crate::relay::upload::Upload;
@@ -256,6 +257,8 @@ impl Forward<'_> {
     ) -> Vec<u8> {
         // It is kept as it came: another endpoint may have to get it with another Host.
         let mut head = head.clone();
+        // Before the route's own are set: one of them may be the upstream's key.
+        head.fields.retain(|field| !self.rules.auth.hides(&field.name));
         let route = (&self.rules.host_header, &self.rules.headers, endpoint.authority());
         let (framing, id) = (admitted.framing, &self.request.id);
         headers::to_upstream(&mut head, framing, self.context.sender(), id, route);
@@ -288,9 +291,10 @@ impl Forward<'_> {
             date: &date(),
         };
         headers::to_client(&mut head, delivery, &self.rules.headers);
-        for (name, value) in &self.request.own_fields {
-            head.fields.set(name, value.clone());
+        if self.rules.cors.is_some() {
+            cors::strip(&mut head.fields);
         }
+        headers::add_own(&mut head.fields, &self.request.own_fields);
         let mut out = Vec::with_capacity(512);
         encode::response_head(&mut out, head.status, &head.reason, &head.fields);
         out

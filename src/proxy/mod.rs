@@ -3,10 +3,12 @@
 pub mod admit;
 pub mod answer;
 pub mod app;
+pub mod asker;
 pub mod early;
 pub mod enter;
 pub mod exchange;
 pub mod forward;
+pub mod guard;
 pub mod key;
 mod opening;
 pub mod reply;

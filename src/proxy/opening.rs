@@ -7,7 +7,7 @@ use crate::client::proxy_header::{self, Beginning};
 use crate::client::socket::Socket;
 use crate::client::tls::TlsServer;
 use crate::client::{Accepted, Transport};
-use crate::config::model::ProxyProtocol;
+use crate::config::model::{Network, ProxyProtocol};
 use crate::telemetry::connections::Refused;
 
 /// A connection on which HTTP begins next.
@@ -82,6 +82,6 @@ impl App {
 
     fn trusts(&self, address: IpAddr) -> bool {
         let trusted = &self.snapshot().config.server.trusted_proxies;
-        crate::headers::is_among(trusted, address)
+        Network::is_among(trusted, address)
     }
 }

@@ -175,10 +175,10 @@ impl<'a> Reply<'a> {
     pub fn encode(&self) -> Vec<u8> {
         let mut fields = Fields::with_capacity(6);
         fields.append("Date", self.date.to_owned());
-        fields.append("Content-Type", self.content_type);
         // A 204 has no body and, by RFC 9110 §8.6, no length.
         let has_body = self.status != 204 && self.status != 304;
         if has_body {
+            fields.append("Content-Type", self.content_type);
             fields.append("Content-Length", self.body.len().to_string());
         }
         if !self.request_id.is_empty() {

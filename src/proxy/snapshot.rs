@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::config::model::{Config, Proxy, Respond, Target};
+use super::guard::{Guard, GuardError};
+use crate::config::model::{self, Config, Proxy, Respond, Target};
 use crate::route::{Query, Router};
 use crate::telemetry::metrics::{Metrics, NONE, RouteMetrics};
 use crate::tls::TlsError;
@@ -39,6 +40,14 @@ pub enum SnapshotError {
         /// Which file, and what is wrong with it.
         reason: TlsError,
     },
+    /// What `auth` of a route names cannot be used.
+    #[error("routes.{route}.auth: {reason}")]
+    Auth {
+        /// The route.
+        route: String,
+        /// Which file, and what is wrong with it.
+        reason: GuardError,
+    },
 }
 
 /// One route, ready for use.
@@ -47,6 +56,8 @@ pub struct Route {
     pub name: Box<str>,
     /// Its metric handles.
     pub metrics: Arc<RouteMetrics>,
+    /// Who checks those who come; `None` lets everybody in.
+    pub guard: Option<Guard>,
     /// What it does.
     pub action: Action,
 }
@@ -70,6 +81,21 @@ impl Snapshot {
         });
         let upstreams: HashMap<&str, Arc<Upstream>> =
             upstreams.collect::<Result<_, SnapshotError>>()?;
+        // A name may have any number of addresses; more than that many are rare.
+        let most = |upstream: &Arc<Upstream>| {
+            let config = upstream.config();
+            config.pool.max_idle.saturating_mul(config.endpoints.len() * ADDRESSES_PER_NAME)
+        };
+        let max_idle = upstreams.values().map(most).sum();
+        let connector = Arc::new(Connector::new(max_idle));
+        let guard = |route: &model::Route| match &route.target {
+            Target::Respond(_) => Ok(None),
+            Target::Proxy(rules) => {
+                let upstream = |name: &str| &upstreams[name];
+                Guard::new(&route.name, &rules.auth, upstream, &connector, metrics)
+                    .map_err(|reason| SnapshotError::Auth { route: route.name.clone(), reason })
+            }
+        };
         let routes = config
             .routes
             .iter()
@@ -86,17 +112,12 @@ impl Snapshot {
                     Action::Respond(_) => None,
                 };
                 let metrics = Arc::new(metrics.route(&route.name, upstream));
-                Route { name: route.name.as_str().into(), metrics, action }
+                let name = route.name.as_str().into();
+                Ok(Route { name, metrics, guard: guard(route)?, action })
             })
-            .collect();
-        // A name may have any number of addresses; more than that many are rare.
-        let most = |upstream: &Arc<Upstream>| {
-            let config = upstream.config();
-            config.pool.max_idle.saturating_mul(config.endpoints.len() * ADDRESSES_PER_NAME)
-        };
-        let max_idle = upstreams.values().map(most).sum();
+            .collect::<Result<_, SnapshotError>>()?;
         Ok(Self {
-            connector: Arc::new(Connector::new(max_idle)),
+            connector,
             upstreams: upstreams.into_values().collect(),
             router: Router::new(&config.routes),
             routes,

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use crate::config::model::{HostPattern, PathPattern, Route};
+use crate::config::model::{HostPattern, PathPattern, Route, Target};
 
 /// All routes, most specific first.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ struct Rule {
     path: PathPattern,
     methods: Vec<String>,
     listeners: Vec<String>,
+    /// Preflights for its methods are answered by the proxy.
+    cors: bool,
     /// The route's place in the configuration.
     route: usize,
 }
@@ -28,6 +30,8 @@ pub struct Query<'a> {
     pub path: &'a str,
     /// As it was sent.
     pub method: &'a str,
+    /// The method that a CORS preflight asks about, if the request is one.
+    pub preflight: Option<&'a str>,
     /// Name of the listener.
     pub listener: &'a str,
 }
@@ -40,12 +44,14 @@ impl Router {
             let any = [None];
             let named: Vec<_> = route.hosts.iter().cloned().map(Some).collect();
             let hosts = if named.is_empty() { &any[..] } else { &named };
+            let cors = matches!(&route.target, Target::Proxy(proxy) if proxy.cors.is_some());
             for host in hosts {
                 rules.extend(route.paths.iter().map(|path| Rule {
                     host: host.clone(),
                     path: path.clone(),
                     methods: route.methods.clone(),
                     listeners: route.listeners.clone(),
+                    cors,
                     route: index,
                 }));
             }
@@ -54,9 +60,12 @@ impl Router {
         Self(rules)
     }
 
-    /// The place of the route that takes the request.
+    /// The place of the route that takes the request. A preflight goes to the route that would take
+    /// the request that it is about, if that has `cors`; else it is an OPTIONS like any other.
     pub fn find(&self, query: Query<'_>) -> Option<usize> {
-        self.0.iter().find(|rule| rule.matches(query)).map(|rule| rule.route)
+        let first = |method| self.0.iter().find(|rule| rule.matches(Query { method, ..query }));
+        let asked = query.preflight.and_then(first).filter(|rule| rule.cors);
+        asked.or_else(|| first(query.method)).map(|rule| rule.route)
     }
 }
 
@@ -100,7 +109,7 @@ impl Rule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::model::{Respond, Target};
+    use crate::config::model::Respond;
 
     fn route(hosts: &[&str], paths: &[&str], methods: &[&str], listeners: &[&str]) -> Route {
         let owned = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
@@ -153,12 +162,46 @@ mod tests {
             (".example.com", "/", "GET", 0),
             ("a", "/inner/", "GET", 0),
         ] {
-            let query = Query { host, path, method, listener: "web" };
+            let query = Query { host, path, method, preflight: None, listener: "web" };
             assert_eq!(router.find(query), Some(expected), "{host}{path} {method}");
         }
-        let inner = Query { host: "a", path: "/inner/", method: "GET", listener: "tls" };
+        let query = Query { host: "a", path: "/", method: "GET", preflight: None, listener: "web" };
+        let inner = Query { path: "/inner/", listener: "tls", ..query };
         assert_eq!(router.find(inner), Some(7));
         let none = Router::new(&routes[1..2]);
-        assert_eq!(none.find(Query { host: "", path: "/", method: "GET", listener: "web" }), None);
+        assert_eq!(none.find(Query { host: "", ..query }), None);
+    }
+
+    #[test]
+    fn preflights_reach_the_route_that_they_are_about() {
+        let text = r#"
+            [listeners.web]
+            bind = ["127.0.0.1:0"]
+            [routes.read]
+            methods = ["GET", "OPTIONS"]
+            upstream = "http://a"
+            [routes.write]
+            methods = ["POST"]
+            upstream = "http://a"
+            cors.origins = ["*"]
+            [routes.rest]
+            upstream = "http://a"
+        "#;
+        let config = crate::config::parse(text, "", &crate::config::SystemEnv).unwrap();
+        let router = Router::new(&config.routes);
+        let names = |method, preflight| {
+            let query = Query { host: "a", path: "/", method, preflight, listener: "web" };
+            config.routes[router.find(query).unwrap()].name.as_str()
+        };
+        for (method, preflight, expected) in [
+            ("OPTIONS", Some("POST"), "write"),
+            ("POST", None, "write"),
+            ("OPTIONS", Some("GET"), "read"),
+            ("OPTIONS", Some("DELETE"), "read"),
+            ("OPTIONS", None, "read"),
+            ("DELETE", None, "rest"),
+        ] {
+            assert_eq!(names(method, preflight), expected, "{method} {preflight:?}");
+        }
     }
 }

@@ -183,6 +183,8 @@ families! {
         "Time in the queue, of those that had to wait.", buckets::FIRST_BYTE, &["upstream"]);
     upstream_endpoint_streams: IntGaugeVec = gauge("upstream_endpoint_streams",
         "Exchanges open at an endpoint: what least_streams sees.", &["upstream", "endpoint"]);
+    auth_failures: IntCounterVec = counter("auth_failures_total",
+        "Requests that were not let in.", &["route", "reason"]);
     log_lines_dropped: IntCounterVec = counter("log_lines_dropped_total",
         "Log lines dropped because nobody read the log.", &[]);
     draining: IntGaugeVec = gauge("draining",
@@ -300,6 +302,12 @@ impl Metrics {
             queue_length: self.upstream_queue_length.with_label_values(&[upstream]),
             queue_wait: self.upstream_queue_wait.with_label_values(&[upstream]),
         }
+    }
+
+    /// The counters of requests to a route that were not let in, for each of `reasons`.
+    pub fn auth_failures(&self, route: &str, reasons: &[&str]) -> Vec<IntCounter> {
+        let counter = |reason: &&str| self.auth_failures.with_label_values(&[route, *reason]);
+        reasons.iter().map(counter).collect()
     }
 
     /// Handles for one endpoint.

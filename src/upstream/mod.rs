@@ -4,7 +4,8 @@
 //! [`health`] (who is fit), [`queue`] (who waits) and [`budget`] (may it be tried again);
 //! [`replay`] decides about a failed request, [`delivery`] judges whether it was received,
 //! [`learn`] finds out how long idle connections live. IO: [`connect`] keeps idle connections in
-//! pingora's pool and [`dial`] opens new ones; a [`connection`] counts itself; [`resolver`],
+//! pingora's pool and [`dial`] opens new ones; a [`connection`] counts itself; [`question`] asks
+//! something on the proxy's own behalf; [`resolver`],
 //! [`checker`] and [`upkeep`] run in the background.
 
 pub mod balance;
@@ -18,6 +19,7 @@ pub mod endpoint;
 pub mod health;
 pub mod http2;
 pub mod learn;
+mod question;
 pub mod queue;
 pub mod replay;
 pub mod resolver;

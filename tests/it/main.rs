@@ -12,14 +12,20 @@ mod harness;
 
 /// What is let in, what is refused, and which route takes it.
 mod admission;
+/// Who may come in: addresses, keys, tokens, another server's word.
+mod auth;
 /// Bodies up and down: every framing, every cut, both ways at once.
 mod bodies;
 /// The command line: exit codes, messages, `run` without a file.
 mod cli;
+/// Pages of other origins.
+mod cors;
 /// `longwire demo`: its page in a browser, its model under SDKs.
 mod demo;
 /// What model APIs' streams end with and fail with, and what SDKs make of it.
 mod dialects;
+/// What the documents show is a configuration.
+mod docs;
 /// SIGTERM: what runs on, what ends, and when.
 mod drain;
 /// Error events byte for byte, and where none may stand.

@@ -31,10 +31,11 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     ("cli", &["config", "demo", "server", "telemetry"]),
     ("server", &["admin", "proxy", "client", "config", "live", "telemetry", "clock", "tls"]),
-    ("admin", &["proxy", "client", "http1", "config", "telemetry"]),
+    ("admin", &["proxy", "policy", "client", "http1", "config", "telemetry"]),
     (
         "proxy",
         &[
+            "policy",
             "relay",
             "route",
             "upstream",
@@ -70,6 +71,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("telemetry", &["live", "ws", "config", "clock"]),
     ("live", &["http1"]),
+    ("policy", &["http1", "config", "clock"]),
     ("headers", &["http1", "config"]),
     ("route", &["config"]),
     ("config", &[]),

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 
-use crate::harness::{Peer, Proxy, find, soon, until};
+use crate::harness::{Peer, Proxy, Upstream, find, soon, until};
 
 /// A folder with an authority, and certificates that it has signed.
 struct Authority {
@@ -251,4 +251,22 @@ async fn curl_reaches_a_unix_socket_through_the_proxy() {
     let mut client = proxy.client().await;
     client.get("/").await;
     assert_eq!(client.response().await.error(), ("connect_refused".into(), 502));
+}
+
+#[tokio::test]
+async fn a_server_that_decides_is_asked_over_tls() {
+    let upstream = Upstream::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+    let (authority, other) = (Authority::new().await, Authority::new().await);
+    let decider = authority.serve("IP:127.0.0.1", &[]).await;
+    for (trusted, status) in [(&authority, 200), (&other, 503)] {
+        let url = format!("https://127.0.0.1:{}/check", decider.address.port());
+        let proxy = Proxy::to(upstream.address)
+            .route(&format!("auth = {{ type = \"forward\", url = \"{url}\" }}"))
+            .within(&["env", &format!("SSL_CERT_FILE={}", trusted.file("ca.pem"))])
+            .start()
+            .await;
+        let mut client = proxy.client().await;
+        client.get("/").await;
+        assert_eq!(client.response().await.status, status);
+    }
 }

@@ -44,7 +44,7 @@ fn removed(table: &mut Table<'_>, key: &'static str) -> Vec<String> {
 }
 
 /// RFC 9110, 5.1: `field-name = token`; and one that is not the proxy's own business.
-fn field_name(text: &str) -> Result<String, Invalid> {
+pub(super) fn field_name(text: &str) -> Result<String, Invalid> {
     if !is_token(text) {
         return Err(Invalid::new("the name of a header field"));
     }

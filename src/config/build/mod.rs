@@ -8,6 +8,8 @@ use super::model::{AccessLog, Config, Level, Log, LogFormat, Metrics};
 use super::read::Table;
 use super::units::Invalid;
 
+mod access;
+mod auth;
 mod balance;
 mod check;
 mod endpoint;

@@ -1,16 +1,20 @@
 //! How a route hands requests to its upstream: timeouts, queue, heartbeats, slow clients, `Host`.
 
+use super::access::{access, cors};
+use super::auth::auth;
 use super::fields::headers;
 use super::matching::plain_path;
 use super::retry::retry;
 use super::websocket::{upgrade, websocket};
 use crate::config::defaults::{self, DURATION_MAX, DURATION_MIN};
-use crate::config::model::{Dialect, HostHeader, Proxy, Queue, SlowClient, Sse, Stream, Timeouts};
+use crate::config::model::{
+    Dialect, HostHeader, Proxy, Queue, SlowClient, Sse, Stream, Timeouts, Upstream,
+};
 use crate::config::read::Table;
 use crate::config::units::Invalid;
 
 /// The keys of a route that mean nothing without an upstream.
-pub(super) const PROXY_KEYS: [&str; 11] = [
+pub(super) const PROXY_KEYS: [&str; 14] = [
     "strip_prefix",
     "host_header",
     "timeouts",
@@ -22,10 +26,19 @@ pub(super) const PROXY_KEYS: [&str; 11] = [
     "websocket",
     "upgrade",
     "headers",
+    "access",
+    "auth",
+    "cors",
 ];
 
-/// Reads what a route says about its upstream, except which it is.
-pub(super) fn proxy(table: &mut Table<'_>, upstream: String, base: &Timeouts) -> Proxy {
+/// Reads what a route says about its upstream, except which it is; adds the one that decides who
+/// may come in to `upstreams`.
+pub(super) fn proxy(
+    table: &mut Table<'_>,
+    upstream: String,
+    base: &Timeouts,
+    upstreams: &mut Vec<Upstream>,
+) -> Proxy {
     let strip_prefix = table.take("strip_prefix");
     let strip_prefix = strip_prefix.and_then(|value| {
         value.parse("a path", |text| match text {
@@ -48,6 +61,9 @@ pub(super) fn proxy(table: &mut Table<'_>, upstream: String, base: &Timeouts) ->
         websocket: websocket(table.table("websocket")),
         upgrade: upgrade(table),
         headers: headers(table.table("headers")),
+        access: access(table.table("access")),
+        auth: auth(table.table("auth"), upstreams),
+        cors: cors(table),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::matching::{A_HOST, A_METHOD, A_PATH, host, method, path};
 use super::proxy::{PROXY_KEYS, proxy};
-use super::upstream::anonymous;
+use super::upstream::of_url;
 use crate::config::defaults;
 use crate::config::model::{
     HostPattern, Listener, PathPattern, Respond, Route, Target, Timeouts, Upstream,
@@ -110,7 +110,8 @@ fn target(table: &mut Table<'_>, upstreams: &mut Vec<Upstream>, timeouts: &Timeo
                 reader.misplaced(table.place(), message);
             }
             let name = upstream.and_then(|value| upstream_name(&value, upstreams));
-            Target::Proxy(Box::new(proxy(table, name.unwrap_or_default(), timeouts)))
+            let name = name.unwrap_or_default();
+            Target::Proxy(Box::new(proxy(table, name, timeouts, upstreams)))
         }
     }
 }
@@ -141,13 +142,7 @@ fn upstream_name(value: &Value<'_>, upstreams: &mut Vec<Upstream>) -> Option<Str
     })?;
     match reference.value {
         Reference::Named(name) => Some(name),
-        Reference::Url(url) => {
-            let name = url.unique_name();
-            if !upstreams.iter().any(|upstream| upstream.name == name) {
-                upstreams.push(anonymous(url, value.reader(), value.place()));
-            }
-            Some(name)
-        }
+        Reference::Url(url) => Some(of_url(url, value, upstreams)),
     }
 }
 

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::model::{
-    ActiveHealth, Address, Balance, Bind, CertificateFiles, ClientAuth, Config, Dialect, Endpoint,
-    HashKey, Health, Listener, ListenerTls, PassiveHealth, Pool, Protocols, Proxy, ProxyProtocol,
-    Queue, Retry, RetryOn, SlowClient, Sse, Stream, Target, TcpKeepalive, TlsVersion, Upstream,
+    Access, ActiveHealth, Address, Algorithm, Auth, Balance, Bind, CertificateFiles, ClientAuth,
+    Config, Cors, CorsOrigin, Dialect, Endpoint, ForwardAuth, HashKey, Health, JwtAuth, KeySource,
+    Listener, ListenerTls, Network, PassiveHealth, Pool, Protocols, Proxy, ProxyProtocol, Queue,
+    Retry, RetryOn, SlowClient, Sse, Stream, Target, TcpKeepalive, TlsVersion, Upstream,
     UpstreamTls,
 };
 use crate::config::{SystemEnv, parse};
@@ -252,4 +253,78 @@ fn an_endpoint_is_named_after_its_address() {
     let tls = |index: usize| config.upstreams[index].tls.clone();
     assert_eq!(tls(1), UpstreamTls { sni: Some(String::new()), ca: None, verify: false });
     assert_eq!(tls(2).sni.as_deref(), Some("2001:db8::1"));
+}
+
+#[test]
+fn every_key_of_who_may_come_in_is_read() {
+    let auth = |lines: &str| small("", &format!("[routes.all.auth]\n{lines}")).1.auth;
+    let hash = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    let keys = format!("type = \"api_key\"\nkeys = [{{ name = \"web\", sha256 = \"{hash}\" }}]\n");
+    let Auth::ApiKey(read) = auth(&format!("{keys}header = \"X-Api-Key\"\npass = true")) else {
+        panic!("it is api_key");
+    };
+    assert_eq!((read.header.as_str(), read.pass), ("x-api-key", true));
+    assert_eq!(
+        (read.keys[0].name.as_str(), read.keys[0].sha256[..2].to_vec()),
+        ("web", vec![0x9f, 0x86])
+    );
+    let debug = format!("{read:?}");
+    assert!(debug.contains("web: ***") && !debug.contains("159"), "{debug}");
+    let hidden = auth(&keys);
+    assert!(hidden.hides(b"Authorization") && !hidden.hides(b"Cookie"));
+
+    let jwt = JwtAuth {
+        algorithms: vec![Algorithm::Es256, Algorithm::EdDsa],
+        keys: KeySource::Jwks(PathBuf::from("/keys.json")),
+        issuer: Some("i".to_owned()),
+        audience: Some("a".to_owned()),
+        leeway: Duration::ZERO,
+        principal_claim: "email".to_owned(),
+        pass: false,
+    };
+    let lines = "type = \"jwt\"\nalgorithms = [\"ES256\", \"EdDSA\"]\njwks_file = \"/keys.json\"\n\
+                 issuer = \"i\"\naudience = \"a\"\nleeway = \"0s\"\nprincipal_claim = \"email\"\n\
+                 pass = false";
+    assert_eq!(auth(lines), Auth::Jwt(jwt));
+    assert!(auth(lines).hides(b"AUTHORIZATION"));
+
+    let lines = "type = \"forward\"\nurl = \"https://login.example.com/check?x\"\ntimeout = \"1s\"\n\
+                 cache = \"off\"\nheaders = [\"X-Key\"]\nprincipal_header = \"X-User\"";
+    let forward = ForwardAuth {
+        upstream: "https://login.example.com:443".to_owned(),
+        target: "/check?x".to_owned(),
+        timeout: seconds(1),
+        cache: None,
+        headers: vec!["x-key".to_owned()],
+        principal_header: "x-user".to_owned(),
+        pass: true,
+    };
+    assert_eq!(auth(lines), Auth::Forward(forward));
+    assert!(!auth(lines).hides(b"X-Key"), "it is passed on");
+}
+
+#[test]
+fn every_key_of_access_and_cors_is_read() {
+    let lines = "access = { allow = [\"10.0.0.0/8\"], deny = [\"10.0.0.7\", \"::1\"] }\n\
+                 [routes.all.cors]\norigins = [\"https://A.example\", \"https://*.b.example\"]\n\
+                 methods = [\"GET\"]\nheaders = [\"X-A\"]\nexpose = [\"X-B\"]\n\
+                 credentials = true\nmax_age = \"1h\"";
+    let proxy = small("", lines).1;
+    let network = |address: &str, prefix| Network { address: address.parse().unwrap(), prefix };
+    let access = Access {
+        allow: vec![network("10.0.0.0", 8)],
+        deny: vec![network("10.0.0.7", 32), network("::1", 128)],
+    };
+    assert_eq!(proxy.access, access);
+    let below = CorsOrigin::Below { scheme: "https://".into(), domain: ".b.example".into() };
+    let cors = Cors {
+        origins: vec![CorsOrigin::Exact("https://a.example".to_owned()), below],
+        methods: vec!["GET".to_owned()],
+        headers: Some(vec!["X-A".to_owned()]),
+        expose: vec!["X-B".to_owned()],
+        credentials: true,
+        max_age: seconds(3600),
+    };
+    assert_eq!(proxy.cors, Some(cors));
+    assert_eq!(small("", "").1.cors, None);
 }

@@ -8,7 +8,7 @@ use super::health::health;
 use super::pool::pool;
 use crate::config::defaults;
 use crate::config::model::{Upstream, UpstreamTls};
-use crate::config::read::{Place, Reader, Table};
+use crate::config::read::{Place, Reader, Table, Value};
 use crate::config::units::{Invalid, file};
 use crate::config::url::{Url, is_host_name};
 
@@ -18,9 +18,18 @@ pub(super) fn upstreams(table: Table<'_>) -> Vec<Upstream> {
     named.into_iter().map(|(name, table)| upstream(name, table)).collect()
 }
 
-/// The upstream of a route that has a URL, which is written at `place`. All its settings are
-/// defaults.
-pub(super) fn anonymous(url: Url, reader: &Reader<'_>, place: &Place) -> Upstream {
+/// The name of the upstream that a URL is; adds it to `upstreams` unless it is there already. The
+/// URL is written at `value`.
+pub(super) fn of_url(url: Url, value: &Value<'_>, upstreams: &mut Vec<Upstream>) -> String {
+    let name = url.unique_name();
+    if !upstreams.iter().any(|upstream| upstream.name == name) {
+        upstreams.push(anonymous(url, value.reader(), value.place()));
+    }
+    name
+}
+
+/// The upstream of a URL, which is written at `place`. All its settings are defaults.
+fn anonymous(url: Url, reader: &Reader<'_>, place: &Place) -> Upstream {
     let name = url.unique_name();
     let endpoint = ReadEndpoint { endpoint: endpoint::plain(url), place: place.clone() };
     settings(name, vec![endpoint], Table::empty(reader, place.clone()))

@@ -119,6 +119,11 @@ impl<'a> Table<'a> {
         self.rest.into_iter().map(pair).collect()
     }
 
+    /// Keeps the values that nobody has asked for so far out of messages: they may be secrets.
+    pub(in crate::config) fn hide_rest(&self) {
+        self.rest.iter().for_each(|entry| self.reader.mask(entry.value.place().span.clone()));
+    }
+
     /// Reports the keys that are not known.
     pub(in crate::config) fn finish(self) {
         for Entry { key, mut place, .. } in self.rest {

@@ -60,6 +60,10 @@ impl<'a> Value<'a> {
         self.raw.is_table()
     }
 
+    pub(in crate::config) fn is_array(&self) -> bool {
+        self.raw.is_array()
+    }
+
     pub(in crate::config) fn boolean(&self) -> Option<bool> {
         let boolean = self.raw.as_bool();
         if boolean.is_none() {

@@ -1,0 +1,129 @@
+//! A question of the proxy's own: a GET, and the head of its answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::timeout;
+
+use super::Upstream;
+use super::connect::{Connected, Connector, Limits, Want};
+use super::connection::Connection;
+use super::roster::{Ask, Verdict};
+use crate::config::model::Queue;
+use crate::http1::encode;
+use crate::http1::fields::Fields;
+use crate::http1::framing::{self, Framing};
+use crate::http1::head::{ResponseHead, Version, parse_response};
+
+/// Largest head of an answer, and longest body that is read for the sake of the connection.
+const ANSWER_MAX_BYTES: usize = 16 * 1024;
+
+impl Upstream {
+    /// Asks one of the endpoints for `target`, with these fields and a `Host`, on a kept connection
+    /// if there is one; `None` if there was no proper answer within `limit`.
+    pub async fn ask(
+        self: &Arc<Self>,
+        connector: &Connector,
+        (target, fields): (&str, &Fields),
+        limit: Duration,
+    ) -> Option<ResponseHead> {
+        timeout(limit, self.ask_patiently(connector, target, fields, limit)).await.ok().flatten()
+    }
+
+    async fn ask_patiently(
+        self: &Arc<Self>,
+        connector: &Connector,
+        target: &str,
+        fields: &Fields,
+        limit: Duration,
+    ) -> Option<ResponseHead> {
+        let nowhere = Queue { size: 0, timeout: limit };
+        let mut seat = self.seat(&Ask::default(), 0, &nowhere).await.ok()?;
+        let endpoint = Arc::clone(seat.endpoint());
+        let request = encode(target, endpoint.authority(), fields);
+        let limits = Limits { connect: limit, tls: limit };
+        let mut want = Want::Any;
+        loop {
+            let connected = connector.connect(&endpoint, self.pool(), want, limits).await;
+            let Ok(Connected { mut connection, reused }) = connected else {
+                seat.report(Verdict::Unreachable);
+                return None;
+            };
+            let metrics = endpoint.metrics();
+            if reused {
+                metrics.on_reused.inc()
+            } else {
+                metrics.on_new.inc()
+            }
+            match converse(&mut connection, &request).await {
+                Some((answer, is_clean)) => {
+                    seat.report(Verdict::Good);
+                    if is_clean {
+                        connector.release(connection, self.pool());
+                    }
+                    return Some(answer);
+                }
+                // It was closed while it was idle. A question does no harm if it is asked twice.
+                None if reused => want = Want::Fresh,
+                None => {
+                    seat.report(Verdict::Bad);
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+fn encode(target: &str, authority: &str, fields: &Fields) -> Vec<u8> {
+    let mut all = Fields::with_capacity(fields.iter().count() + 1);
+    all.append("Host", authority.to_owned());
+    for field in fields.iter() {
+        all.append(field.name.clone(), field.value.clone());
+    }
+    let mut request = Vec::with_capacity(512);
+    encode::request_head(&mut request, b"GET", target.as_bytes(), &all);
+    request
+}
+
+/// The final answer's head, and whether the connection can be used again.
+async fn converse(connection: &mut Connection, request: &[u8]) -> Option<(ResponseHead, bool)> {
+    connection.write_all(request).await.ok()?;
+    connection.flush().await.ok()?;
+    let mut inbox = Vec::new();
+    let head = loop {
+        match parse_response(&inbox).ok()? {
+            // RFC 9110 §15.2: a client must be able to take interim answers.
+            Some((head, length)) => {
+                inbox.drain(..length);
+                if head.status >= 200 {
+                    break head;
+                }
+            }
+            None if inbox.len() > ANSWER_MAX_BYTES => return None,
+            None if connection.read_buf(&mut inbox).await.ok()? == 0 => return None,
+            None => {}
+        }
+    };
+    let is_clean = is_reusable(&head) && drain(connection, &head, inbox.len()).await;
+    Some((head, is_clean))
+}
+
+fn is_reusable(head: &ResponseHead) -> bool {
+    head.version != Version::Http10 && !head.fields.has_token("connection", "close")
+}
+
+/// Reads the body to its end, of which `come` bytes are here, if it is a short one.
+async fn drain(connection: &mut Connection, head: &ResponseHead, come: usize) -> bool {
+    let length = match framing::of_response(head, false) {
+        Ok(Framing::None) => 0,
+        Ok(Framing::Length(length)) => usize::try_from(length).unwrap_or(usize::MAX),
+        // Not worth the words: a new connection costs less.
+        _ => return false,
+    };
+    if length > ANSWER_MAX_BYTES || come > length {
+        return false;
+    }
+    let mut rest = vec![0; length - come];
+    connection.read_exact(&mut rest).await.is_ok()
+}

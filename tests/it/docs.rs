@@ -1,0 +1,40 @@
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rcgen::{KeyPair, PublicKeyData as _};
+use serde_json::json;
+
+use crate::cli::{longwire, text, write};
+
+/// Where the documents have files.
+const FOLDER: &str = "/etc/longwire";
+
+#[test]
+fn every_configuration_is_a_good_one() {
+    let files = tempfile::tempdir().unwrap();
+    let key = KeyPair::generate().unwrap();
+    std::fs::write(files.path().join("tokens.pem"), key.public_key_pem()).unwrap();
+    // The last bytes of a public key of P-256 are the two coordinates of its point.
+    let point = key.der_bytes();
+    let (x, y) = point[point.len() - 64..].split_at(32);
+    let [x, y] = [x, y].map(|coordinate| URL_SAFE_NO_PAD.encode(coordinate));
+    let set = json!({ "keys": [{ "kty": "EC", "crv": "P-256", "kid": "a", "x": x, "y": y }] });
+    std::fs::write(files.path().join("keys.json"), set.to_string()).unwrap();
+
+    let mut count = 0;
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    for document in std::fs::read_dir(docs).unwrap() {
+        let path = document.unwrap().path();
+        let document = std::fs::read_to_string(&path).unwrap();
+        for block in document.split("```toml\n").skip(1) {
+            let block = block.split("```").next().unwrap();
+            let config = write(&block.replace(FOLDER, files.path().to_str().unwrap()));
+            let output = longwire(&["check", "-c", config.path().to_str().unwrap()]);
+            let said = text(&output.stderr);
+            assert!(output.status.success(), "{}: {said}\n{block}", path.display());
+            count += 1;
+        }
+    }
+    assert!(count >= 6, "the documents show {count} configurations");
+}
