@@ -6,6 +6,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod limits;
+
+pub use limits::{Limits, Queue, RateKey, RateLimit};
+
 /// Everything one configuration says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -320,8 +324,8 @@ pub struct Proxy {
     pub dialect: Dialect,
     /// When a request may be sent again.
     pub retry: Retry,
-    /// Where requests wait when every endpoint is full.
-    pub queue: Queue,
+    /// How much of everything it may have.
+    pub limits: Limits,
     /// Server-Sent Events.
     pub sse: Sse,
     /// WebSockets.
@@ -377,15 +381,6 @@ pub enum RetryOn {
     FirstByteTimeout,
     /// A status such as `"503"`, 500 to 599 or 429.
     Status(u16),
-}
-
-/// `routes.NAME.limits.queue`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Queue {
-    /// Requests that may wait at the upstream at once; 0 for none.
-    pub size: usize,
-    /// How long one may wait.
-    pub timeout: Duration,
 }
 
 /// `routes.NAME.host_header`.

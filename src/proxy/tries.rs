@@ -128,7 +128,7 @@ impl<'f> Tries<'f> {
         link: &mut Relay<'_>,
     ) -> Result<Result<(), NoSeat>, (End, Option<Denial>)> {
         let (upstream, ask) = (self.forward.upstream, self.ask.clone());
-        let (principal, queue) = (self.principal, &self.forward.rules.queue);
+        let (principal, queue) = (self.principal, &self.forward.rules.limits.queue);
         let seating = async move { upstream.seat(&ask, principal, queue).await };
         Ok(match self.while_watching(link, seating).await? {
             Ok(seat) => {

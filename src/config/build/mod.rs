@@ -14,6 +14,7 @@ mod endpoint;
 mod fields;
 mod health;
 mod keepalive;
+mod limits;
 mod listener;
 mod matching;
 mod pool;

@@ -1,11 +1,12 @@
-//! How a route hands requests to its upstream: timeouts, queue, heartbeats, slow clients, `Host`.
+//! How a route hands requests to its upstream: timeouts, heartbeats, slow clients, `Host`.
 
 use super::fields::headers;
+use super::limits::limits;
 use super::matching::plain_path;
 use super::retry::retry;
 use super::websocket::{upgrade, websocket};
 use crate::config::defaults::{self, DURATION_MAX, DURATION_MIN};
-use crate::config::model::{Dialect, HostHeader, Proxy, Queue, Sse, Stream, Timeouts};
+use crate::config::model::{Dialect, HostHeader, Proxy, Sse, Stream, Timeouts};
 use crate::config::read::Table;
 use crate::config::units::Invalid;
 
@@ -43,7 +44,7 @@ pub(super) fn proxy(table: &mut Table<'_>, upstream: String, base: &Timeouts) ->
         stream: stream(table.table("stream")),
         dialect: table.choice("dialect", &DIALECTS).unwrap_or(defaults::DIALECT),
         retry: retry(table.table("retry")),
-        queue: queue(table.table("limits")),
+        limits: limits(table.table("limits")),
         sse: sse(table.table("sse")),
         websocket: websocket(table.table("websocket")),
         upgrade: upgrade(table),
@@ -91,18 +92,6 @@ fn stream(mut table: Table<'_>) -> Stream {
     let slow_client_timeout = table.deadline("slow_client_timeout", defaults::SLOW_CLIENT_TIMEOUT);
     table.finish();
     Stream { slow_client_timeout }
-}
-
-/// Reads `limits`, which so far is the queue alone.
-fn queue(mut limits: Table<'_>) -> Queue {
-    let mut table = limits.table("queue");
-    let queue = Queue {
-        size: table.integer("size", defaults::QUEUE_SIZE, (0, defaults::QUEUE_SIZE_MAX)),
-        timeout: table.duration("timeout", defaults::QUEUE_TIMEOUT, (DURATION_MIN, DURATION_MAX)),
-    };
-    table.finish();
-    limits.finish();
-    queue
 }
 
 fn sse(mut table: Table<'_>) -> Sse {

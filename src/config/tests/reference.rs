@@ -35,6 +35,8 @@ const WITHOUT_DEFAULT: &str = r#"
     [upstreams.hosted.tls]
     sni = "models.internal"
     ca = "/etc/longwire/upstream-ca.pem"
+    [routes.chat.limits]
+    requests_per_second = { rate = 20, burst = 40, key = "auth" }
     [admin]
     token = "t"
     [log]
@@ -74,7 +76,7 @@ fn only_what_has_no_default_is_a_comment_in_the_reference() {
             keys.push(key.split_once(" = ").unwrap().0);
         }
     }
-    assert_eq!(keys, ["workers", "token", "format"]);
+    assert_eq!(keys, ["workers", "requests_per_second", "token", "format"]);
 }
 
 #[test]
@@ -96,7 +98,7 @@ fn the_reference_has_every_key() {
         .map(|problem| problem.message.split_once("expected one of ").unwrap().1)
         .flat_map(|keys| keys.split(", "))
         .collect();
-    assert_eq!(errors.iter().count(), 31, "one for each table:\n{errors}");
+    assert_eq!(errors.iter().count(), 32, "one for each table:\n{errors}");
     for key in known {
         let is_there = reference.lines().any(|line| {
             let header = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
