@@ -11,10 +11,14 @@ use crate::http1::head::RequestHead;
 /// Lets a request in, or says why not. What was learned about who asks is noted in `request`.
 pub async fn enter(
     _context: Context<'_>,
-    _route: &Route,
+    route: &Route,
     _rules: &Proxy,
-    _request: &mut Request,
-    _head: &RequestHead,
+    request: &mut Request,
+    head: &RequestHead,
 ) -> Result<(), Denial> {
-    Ok(())
+    // Last, when it is known who asks and that they may.
+    match &route.limits {
+        Some(limits) => limits.enter(request, head),
+        None => Ok(()),
+    }
 }

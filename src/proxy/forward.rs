@@ -26,6 +26,7 @@ use crate::relay::drive::{End, Link, Rest, Surroundings, Wire};
 use crate::relay::duplex::{Duplex, Ended};
 use crate::relay::upload::Upload;
 use crate::telemetry::access::Record;
+use crate::telemetry::limited::Limit;
 use crate::telemetry::meter::Meter;
 use crate::telemetry::metrics::PoolClose;
 use crate::upstream::Upstream;
@@ -98,6 +99,9 @@ impl Forward<'_> {
         let place = self.context.shared.registry.enter();
         let outcome = self.exchange(client, head, admitted, &place, &mut meter).await;
         let reason = outcome.end.reason;
+        if reason == CloseReason::Limit {
+            self.refused(Limit::Body);
+        }
         let (status, after) = match &outcome.sent {
             _ if outcome.switched.is_some() => (SWITCHING, After::Close),
             _ if reason == CloseReason::ClientClosed => {
@@ -107,7 +111,10 @@ impl Forward<'_> {
             None if outcome.client_is_owed => (CLIENT_LEFT, After::Close),
             None => {
                 let denial = outcome.denial.clone();
-                let denial = denial.unwrap_or_else(|| Denial::from_end(outcome.end));
+                let denial = denial.unwrap_or_else(|| match self.rules.limits.max_request_body {
+                    Some(max) if reason == CloseReason::Limit => Denial::body_too_large(max),
+                    _ => Denial::from_end(outcome.end),
+                });
                 let keep_alive = self.request.keep_alive
                     && outcome.request_is_read
                     && !self.context.is_draining();
@@ -149,7 +156,11 @@ impl Forward<'_> {
         meter: &mut Meter,
     ) -> Outcome {
         let around = Surroundings { rules: self.rules, entry: place.entry() };
-        let upload = Upload::new(admitted.framing, self.rules.retry.replay_body);
+        let upload = Upload::new(
+            admitted.framing,
+            self.rules.retry.replay_body,
+            self.rules.limits.max_request_body,
+        );
         let mut link = Link::new(around, meter, client, upload, admitted.expects_continue);
         let asker_address = self.request.address;
         let balance = &self.upstream.config().balance;
@@ -196,6 +207,13 @@ impl Forward<'_> {
         }
         let switched = None;
         Outcome { end, denial, sent, request_is_read, client_is_owed, reached, switched }
+    }
+
+    /// Counts that it was refused at a limit.
+    pub(super) fn refused(&self, limit: Limit) {
+        if let Some(limits) = &self.route.limits {
+            limits.refused(limit);
+        }
     }
 
     /// Keeps a connection that is clean, and closes one that is not.

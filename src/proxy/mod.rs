@@ -8,6 +8,7 @@ pub mod enter;
 pub mod exchange;
 pub mod forward;
 pub mod key;
+pub mod limits;
 pub mod reply;
 pub mod snapshot;
 pub mod switch;

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::limits::Limits;
 use crate::config::model::{Config, Proxy, Respond, Target};
 use crate::route::{Query, Router};
 use crate::telemetry::metrics::{Metrics, NONE, RouteMetrics};
 use crate::upstream::Upstream;
-use crate::upstream::connect::{Connector, Limits};
+use crate::upstream::connect::{self, Connector};
 use crate::upstream::tls::TlsError;
 use crate::upstream::upkeep::Upkeep;
 
@@ -49,6 +50,8 @@ pub struct Route {
     pub metrics: Arc<RouteMetrics>,
     /// What it does.
     pub action: Action,
+    /// Its limits, if it has an upstream.
+    pub limits: Option<Limits>,
 }
 
 /// What a route does.
@@ -85,8 +88,15 @@ impl Snapshot {
                     Action::Proxy(_, upstream) => Some(upstream.name()),
                     Action::Respond(_) => None,
                 };
+                let limits = match &route.target {
+                    Target::Proxy(proxy) => {
+                        let limited = metrics.limited(&route.name);
+                        Some(Limits::new(&route.name, &proxy.limits, limited))
+                    }
+                    Target::Respond(_) => None,
+                };
                 let metrics = Arc::new(metrics.route(&route.name, upstream));
-                Route { name: route.name.as_str().into(), metrics, action }
+                Route { name: route.name.as_str().into(), metrics, action, limits }
             })
             .collect();
         // A name may have any number of addresses; more than that many are rare.
@@ -108,7 +118,7 @@ impl Snapshot {
     /// Begins what has to be done in the background as long as the result lives; must be called
     /// inside a runtime.
     pub fn upkeep(&self) -> Vec<Upkeep> {
-        let limits = Limits::from(&self.config.timeouts);
+        let limits = connect::Limits::from(&self.config.timeouts);
         let start = |upstream| Upkeep::start(upstream, &self.connector, limits);
         self.upstreams.iter().map(start).collect()
     }

@@ -16,6 +16,7 @@ use crate::live::reason::CloseReason;
 use crate::relay::drive::{End, Event, Link, Loss};
 use crate::relay::gate::Gate;
 use crate::sse::dialect::{Dialects, Failure as Told};
+use crate::telemetry::limited::Limit;
 use crate::telemetry::metrics::ConnectResult;
 use crate::upstream::NoSeat;
 use crate::upstream::connect::{Connected, Limits, Want};
@@ -135,7 +136,12 @@ impl<'f> Tries<'f> {
                 self.reached.seat = Some(seat);
                 Ok(())
             }
-            Err(no_seat) => Err(no_seat),
+            Err(no_seat) => {
+                if matches!(no_seat, NoSeat::QueueFull | NoSeat::QueueTimeout) {
+                    self.forward.refused(Limit::Queue);
+                }
+                Err(no_seat)
+            }
         })
     }
 

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod buckets;
+pub mod limited;
 pub mod log;
 pub mod meter;
 pub mod metrics;

@@ -35,6 +35,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "proxy",
         &[
+            "policy",
             "relay",
             "route",
             "upstream",
@@ -51,6 +52,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("demo", &["http1", "ws"]),
     ("upstream", &["outbox", "http1", "config", "clock", "telemetry"]),
     ("relay", &["outbox", "sse", "ws", "http1", "live", "telemetry", "config", "clock"]),
+    ("policy", &["config", "clock"]),
     ("telemetry", &["live", "ws", "config", "clock"]),
     ("live", &["http1"]),
     ("headers", &["http1", "config"]),
