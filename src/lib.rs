@@ -4,11 +4,11 @@
 //! # The map
 //!
 //! A request comes in at [`server`] (sockets, signals), is read by [`proxy`] (the life of a
-//! request), finds its [`route`], is let in by [`policy`], gets a connection from [`upstream`], and
-//! its bytes are moved by [`relay`]. What it carries is understood by [`http1`], [`sse`] and [`ws`]; [`headers`] are
-//! rewritten on the way; [`live`] knows what is open and why it ended, [`telemetry`] shows it,
-//! [`admin`] serves it. [`config`] is where all rules come from, [`cli`] where people start,
-//! [`demo`] where they look first.
+//! request), finds its [`route`], is let in by [`policy`], gets a connection from [`upstream`],
+//! and its bytes are moved by [`relay`]. What it carries is understood by [`http1`], [`sse`] and
+//! [`ws`]; [`headers`] are rewritten on the way; [`live`] knows what is open and why it ended,
+//! [`telemetry`] shows it, [`admin`] serves it. [`config`] is where all rules come from, [`cli`]
+//! where people start, [`demo`] where they look first.
 //!
 //! # Three rules
 //!

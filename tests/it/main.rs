@@ -40,6 +40,8 @@ mod heartbeat;
 mod impatient;
 /// Clients that leave, and how soon the upstream knows.
 mod leave;
+/// What a route refuses to have more of, and that every place is given back.
+mod limits;
 /// Names whose addresses change.
 mod names;
 /// Programs that nobody here wrote: a browser, curl, Node, Python, nginx, promtool.
