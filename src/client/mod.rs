@@ -80,6 +80,22 @@ impl Client {
         matches!(read.await, Ok(count) if count > 0)
     }
 
+    /// Reads and forgets `length` bytes, which are a body that nobody wants; says whether they came
+    /// within `limit`.
+    pub async fn skip(&mut self, length: usize, limit: Duration) -> bool {
+        let all = async {
+            while self.inbox.len() < length {
+                if !self.read_more().await {
+                    return false;
+                }
+            }
+            self.inbox.drain(..length);
+            self.inbox.shrink_to_fit();
+            true
+        };
+        tokio::time::timeout(limit, all).await.unwrap_or(false)
+    }
+
     /// Comes back when the client has left. What it sends in the meantime is kept.
     pub async fn gone(&mut self) {
         while self.inbox.len() < READ_AHEAD_BYTES {

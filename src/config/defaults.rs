@@ -112,6 +112,8 @@ pub const IDEMPOTENT_ONLY: bool = true;
 pub const BUDGET_PERCENT: u32 = 20;
 /// `retry.replay_body`: a long conversation in JSON, without pictures.
 pub const REPLAY_BODY: usize = 1024 * 1024;
+/// `limits.max_request_body`: a long conversation with some pictures; hardly a film.
+pub const MAX_REQUEST_BODY: Option<usize> = Some(10 * 1024 * 1024);
 /// `limits.queue.size`: a burst, not a backlog.
 pub const QUEUE_SIZE: usize = 200;
 /// `limits.queue.timeout`: longer than this, a person had better be told.
@@ -242,6 +244,16 @@ pub const IN_A_ROW_MAX: u32 = 1000;
 pub const ATTEMPTS_MAX: u32 = 10;
 /// Largest `retry.replay_body`: every request may hold this much.
 pub const REPLAY_BODY_MAX: usize = 64 * 1024 * 1024;
+/// Smallest `limits.max_request_body`: a route that takes no body at all has `methods`.
+pub const MAX_REQUEST_BODY_MIN: usize = 1;
+/// Largest `limits.max_request_body`, a tebibyte: more is "off".
+pub const MAX_REQUEST_BODY_MAX: usize = 1024 * 1024 * 1024 * 1024;
+/// Smallest `limits.requests_per_second.rate`: less than four in an hour is no rate.
+pub const RATE_MIN: f64 = 0.001;
+/// Largest `limits.requests_per_second.rate`: more than a process can serve.
+pub const RATE_MAX: f64 = 1_000_000.0;
+/// Most `limits.requests_per_second.burst`: at the smallest rate, 32 years.
+pub const BURST_MAX: u32 = 1_000_000;
 /// Most `limits.queue.size`: more could not be served within any patience.
 pub const QUEUE_SIZE_MAX: usize = 100_000;
 /// Largest `websocket.max_frame`: longer ones are an attack.

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 mod access;
 mod auth;
+mod limits;
 mod listener;
 mod network;
 
 pub use access::{Access, Cors, CorsOrigin};
 pub use auth::{Algorithm, ApiKey, ApiKeyAuth, Auth, ForwardAuth, JwtAuth, KeySource};
+pub use limits::{Limits, Queue, RateKey, RateLimit};
 pub use listener::{
     Bind, CertificateFiles, ClientAuth, Listener, ListenerTls, Protocols, ProxyProtocol,
     TcpKeepalive, TlsVersion,
@@ -294,8 +296,8 @@ pub struct Proxy {
     pub dialect: Dialect,
     /// When a request may be sent again.
     pub retry: Retry,
-    /// Where requests wait when every endpoint is full.
-    pub queue: Queue,
+    /// How much of everything it may have.
+    pub limits: Limits,
     /// Server-Sent Events.
     pub sse: Sse,
     /// WebSockets.
@@ -357,15 +359,6 @@ pub enum RetryOn {
     FirstByteTimeout,
     /// A status such as `"503"`, 500 to 599 or 429.
     Status(u16),
-}
-
-/// `routes.NAME.limits.queue`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Queue {
-    /// Requests that may wait at the upstream at once; 0 for none.
-    pub size: usize,
-    /// How long one may wait.
-    pub timeout: Duration,
 }
 
 /// `routes.NAME.host_header`.

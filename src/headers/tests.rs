@@ -169,3 +169,16 @@ fn own_fields_replace_but_vary_grows() {
         assert_eq!(fields.all("vary").collect::<Vec<_>>(), [expected]);
     }
 }
+
+#[test]
+fn nobody_speaks_for_us_with_underscores() {
+    let fields = up(
+        "GET / HTTP/1.1\r\nHost: a\r\nX_Forwarded_For: 1.1.1.1\r\nX-Forwarded_Proto: https\r\n\
+         x_request_id: 6\r\nContent_Length: 7\r\nTransfer_Encoding: chunked\r\nX_Other: 8\r\n\r\n",
+        &[],
+    );
+    let left: Vec<_> = fields.iter().filter(|field| field.name.contains(&b'_')).collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert_eq!(value(&fields, "x_other"), "8", "others may have them");
+    assert_eq!(value(&fields, "x-forwarded-for"), "192.0.2.7");
+}

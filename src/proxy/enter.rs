@@ -44,6 +44,10 @@ pub async fn enter(
     let scheme = context.sender().scheme;
     let visit = Visit { head, target: &admitted.target, scheme, address: request.address };
     request.principal = authenticate(route, visit).await?;
+    // Last, when it is known who asks and that they may.
+    if let Some(limits) = &route.limits {
+        limits.enter(request, head)?;
+    }
     Ok(Entry::In)
 }
 

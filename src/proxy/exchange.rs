@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::admit;
+use super::admit::{self, Admitted};
 use super::app::{Context, date};
 use super::enter::{self, Entry};
 use super::forward;
@@ -20,6 +20,7 @@ use crate::http1::head::{RequestHead, Version};
 use crate::live::kind::Kind;
 use crate::live::reason::CloseReason;
 use crate::policy::cors;
+use crate::policy::streams::Permit;
 use crate::route::Query;
 use crate::telemetry::access::Record;
 use crate::telemetry::meter::Meter;
@@ -32,6 +33,13 @@ pub const REPLY_LIMIT: Duration = Duration::from_secs(10);
 
 /// 204 No Content.
 const NO_CONTENT: u16 = 204;
+
+/// Longest body of a refused request that is read for the sake of its connection: most questions to
+/// a model are shorter, and so is what a kernel has taken of them already.
+const SKIPPED_BODY_MAX_BYTES: usize = 64 * 1024;
+
+/// How long such a body may take.
+const SKIP_LIMIT: Duration = Duration::from_secs(2);
 
 /// What becomes of the client's connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +76,8 @@ pub struct Request {
     pub principal: Option<Arc<str>>,
     /// Fields of the answer, whoever gives it.
     pub own_fields: Vec<OwnField>,
+    /// Its place among the open exchanges, if those are limited.
+    pub permit: Option<Permit>,
 }
 
 impl Request {
@@ -150,6 +160,7 @@ pub async fn run(context: Context<'_>, client: &mut Client, mut head: RequestHea
         address: context.sender().client_address(&head),
         principal: None,
         own_fields: Vec::new(),
+        permit: None,
     };
     let admitted = match admit::admit(&mut head) {
         Ok(admitted) => admitted,
@@ -195,12 +206,37 @@ pub async fn run(context: Context<'_>, client: &mut Client, mut head: RequestHea
                     return forward.run(client, head, admitted, meter).await;
                 }
                 Ok(Err(fields)) => (NO_CONTENT, request.answer(client, &fields, bodyless).await),
-                Err(denial) => (denial.status, request.deny(client, &denial, bodyless).await),
+                Err(denial) => (denial.status, refuse(client, &request, &denial, &admitted).await),
             };
             let record = Record { route: &route.name, ..request.record(context, status) };
             finish(context, record, meter, after);
             after
         }
+    }
+}
+
+/// Answers a request that may not come in. A client that asks too often had better not have to
+/// connect anew each time, so a short body is read to its end.
+async fn refuse(
+    client: &mut Client,
+    request: &Request,
+    denial: &Denial,
+    admitted: &Admitted,
+) -> After {
+    let body = match admitted.framing {
+        Framing::None => Some(0),
+        // RFC 9110 §10.1.1: a client that expects 100 and gets something else may leave its body
+        // out, or not.
+        Framing::Length(_) if admitted.expects_continue => None,
+        Framing::Length(length) => {
+            usize::try_from(length).ok().filter(|length| *length <= SKIPPED_BODY_MAX_BYTES)
+        }
+        Framing::Chunked | Framing::UntilClose => None,
+    };
+    let keep_alive = request.keep_alive && body.is_some();
+    match (request.deny(client, denial, keep_alive).await, body) {
+        (After::KeepAlive, Some(length)) if !client.skip(length, SKIP_LIMIT).await => After::Close,
+        (after, _) => after,
     }
 }
 

@@ -27,6 +27,7 @@ use crate::relay::drive::{End, Link, Rest, Surroundings, Wire};
 use crate::relay::duplex::{Duplex, Ended};
 use crate::relay::upload::Upload;
 use crate::telemetry::access::Record;
+use crate::telemetry::limited::Limit;
 use crate::telemetry::meter::Meter;
 use crate::telemetry::metrics::PoolClose;
 use crate::upstream::Upstream;
@@ -99,6 +100,9 @@ impl Forward<'_> {
         let place = self.context.shared.registry.enter();
         let outcome = self.exchange(client, head, admitted, &place, &mut meter).await;
         let reason = outcome.end.reason;
+        if reason == CloseReason::Limit {
+            self.refused(Limit::Body);
+        }
         let (status, after) = match &outcome.sent {
             _ if outcome.switched.is_some() => (SWITCHING, After::Close),
             _ if reason == CloseReason::ClientClosed => {
@@ -108,7 +112,10 @@ impl Forward<'_> {
             None if outcome.client_is_owed => (CLIENT_LEFT, After::Close),
             None => {
                 let denial = outcome.denial.clone();
-                let denial = denial.unwrap_or_else(|| Denial::from_end(outcome.end));
+                let denial = denial.unwrap_or_else(|| match self.rules.limits.max_request_body {
+                    Some(max) if reason == CloseReason::Limit => Denial::body_too_large(max),
+                    _ => Denial::from_end(outcome.end),
+                });
                 let keep_alive = self.request.keep_alive
                     && outcome.request_is_read
                     && !self.context.is_draining();
@@ -150,7 +157,11 @@ impl Forward<'_> {
         meter: &mut Meter,
     ) -> Outcome {
         let around = Surroundings { rules: self.rules, entry: place.entry() };
-        let upload = Upload::new(admitted.framing, self.rules.retry.replay_body);
+        let upload = Upload::new(
+            admitted.framing,
+            self.rules.retry.replay_body,
+            self.rules.limits.max_request_body,
+        );
         let mut link = Link::new(around, meter, client, upload, admitted.expects_continue);
         let asker_address = self.request.address;
         let balance = &self.upstream.config().balance;
@@ -197,6 +208,13 @@ impl Forward<'_> {
         }
         let switched = None;
         Outcome { end, denial, sent, request_is_read, client_is_owed, reached, switched }
+    }
+
+    /// Counts that it was refused at a limit.
+    pub(super) fn refused(&self, limit: Limit) {
+        if let Some(limits) = &self.route.limits {
+            limits.refused(limit);
+        }
     }
 
     /// Keeps a connection that is clean, and closes one that is not.
@@ -322,15 +340,14 @@ fn mix(number: u64) -> u64 {
     (number ^ 0x9E37_79B9_7F4A_7C15).wrapping_mul(0xD6E8_FEB8_6659_FD93).rotate_left(29)
 }
 
-/// The target without the prefix; what is left begins with a slash.
+/// The target without the prefix; what is left begins with a slash. A prefix ends with a segment:
+/// without `/api`, `/api../x` would be a dot segment that nobody has checked.
 fn stripped<'t>(target: &'t str, prefix: &str) -> Cow<'t, str> {
-    match target.strip_prefix(prefix) {
-        Some(rest) if !prefix.is_empty() => {
-            if rest.starts_with('/') {
-                Cow::Borrowed(rest)
-            } else {
-                Cow::Owned(format!("/{rest}"))
-            }
+    let rest = target.strip_prefix(prefix).filter(|_| !prefix.is_empty());
+    match rest {
+        Some(rest) if rest.starts_with('/') => Cow::Borrowed(rest),
+        Some(rest) if prefix.ends_with('/') || rest.is_empty() || rest.starts_with('?') => {
+            Cow::Owned(format!("/{rest}"))
         }
         _ => Cow::Borrowed(target),
     }
@@ -349,6 +366,8 @@ mod tests {
             ("/api?x", "/api", "/?x"),
             ("/other", "/api", "/other"),
             ("/a", "", "/a"),
+            ("/api../x", "/api", "/api../x"),
+            ("/apis/x", "/api", "/apis/x"),
         ] {
             assert_eq!(stripped(target, prefix), expected, "{target} {prefix}");
         }

@@ -10,6 +10,7 @@ pub mod exchange;
 pub mod forward;
 pub mod guard;
 pub mod key;
+pub mod limits;
 mod opening;
 pub mod reply;
 pub mod snapshot;

@@ -45,6 +45,12 @@ impl Denial {
         Self::new(400, "bad_request", message.to_string())
     }
 
+    /// A request body is longer than `max` bytes.
+    pub fn body_too_large(max: u64) -> Self {
+        let message = format!("the request body is longer than {max} bytes");
+        Self::new(413, "body_too_large", message)
+    }
+
     /// No endpoint could be connected to; `last` is what happened at the last of them.
     pub fn unreachable(last: ConnectResult) -> Self {
         let (status, kind, message) = match last {
@@ -98,6 +104,7 @@ impl Denial {
             CloseReason::FirstByteTimeout
             | CloseReason::FirstEventTimeout
             | CloseReason::IdleTimeout => (504, "the upstream did not answer in time"),
+            CloseReason::Limit => (413, "the request body is too long"),
             CloseReason::SlowClient => (408, "the request body did not come in time"),
             CloseReason::SendTimeout => (504, "the upstream did not take the request in time"),
             CloseReason::MaxDuration => (504, "the exchange took too long"),

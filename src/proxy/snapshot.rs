@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::guard::{Guard, GuardError};
+use super::limits::Limits;
 use crate::config::model::{self, Config, Proxy, Respond, Target};
 use crate::route::{Query, Router};
 use crate::telemetry::metrics::{Metrics, NONE, RouteMetrics};
 use crate::tls::TlsError;
 use crate::upstream::Upstream;
-use crate::upstream::connect::{Connector, Limits};
+use crate::upstream::connect::{self, Connector};
 use crate::upstream::upkeep::Upkeep;
 
 /// For the size of the pool, which is shared: a name with more addresses than this may find fewer
@@ -60,6 +61,8 @@ pub struct Route {
     pub guard: Option<Guard>,
     /// What it does.
     pub action: Action,
+    /// Its limits, if it has an upstream.
+    pub limits: Option<Limits>,
 }
 
 /// What a route does.
@@ -111,9 +114,16 @@ impl Snapshot {
                     Action::Proxy(_, upstream) => Some(upstream.name()),
                     Action::Respond(_) => None,
                 };
+                let limits = match &route.target {
+                    Target::Proxy(proxy) => {
+                        let limited = metrics.limited(&route.name);
+                        Some(Limits::new(&route.name, &proxy.limits, limited))
+                    }
+                    Target::Respond(_) => None,
+                };
                 let metrics = Arc::new(metrics.route(&route.name, upstream));
                 let name = route.name.as_str().into();
-                Ok(Route { name, metrics, guard: guard(route)?, action })
+                Ok(Route { name, metrics, guard: guard(route)?, action, limits })
             })
             .collect::<Result<_, SnapshotError>>()?;
         Ok(Self {
@@ -129,7 +139,7 @@ impl Snapshot {
     /// Begins what has to be done in the background as long as the result lives; must be called
     /// inside a runtime.
     pub fn upkeep(&self) -> Vec<Upkeep> {
-        let limits = Limits::from(&self.config.timeouts);
+        let limits = connect::Limits::from(&self.config.timeouts);
         let start = |upstream| Upkeep::start(upstream, &self.connector, limits);
         self.upstreams.iter().map(start).collect()
     }

@@ -16,6 +16,7 @@ use crate::live::reason::CloseReason;
 use crate::relay::drive::{End, Event, Link, Loss};
 use crate::relay::gate::Gate;
 use crate::sse::dialect::{Dialects, Failure as Told};
+use crate::telemetry::limited::Limit;
 use crate::telemetry::metrics::ConnectResult;
 use crate::upstream::NoSeat;
 use crate::upstream::connect::{Connected, Limits, Want};
@@ -128,14 +129,19 @@ impl<'f> Tries<'f> {
         link: &mut Relay<'_>,
     ) -> Result<Result<(), NoSeat>, (End, Option<Denial>)> {
         let (upstream, ask) = (self.forward.upstream, self.ask.clone());
-        let (principal, queue) = (self.principal, &self.forward.rules.queue);
+        let (principal, queue) = (self.principal, &self.forward.rules.limits.queue);
         let seating = async move { upstream.seat(&ask, principal, queue).await };
         Ok(match self.while_watching(link, seating).await? {
             Ok(seat) => {
                 self.reached.seat = Some(seat);
                 Ok(())
             }
-            Err(no_seat) => Err(no_seat),
+            Err(no_seat) => {
+                if matches!(no_seat, NoSeat::QueueFull | NoSeat::QueueTimeout) {
+                    self.forward.refused(Limit::Queue);
+                }
+                Err(no_seat)
+            }
         })
     }
 

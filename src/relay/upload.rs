@@ -17,18 +17,29 @@ pub struct Upload {
     keep_max_bytes: usize,
     /// It has a length, and is kept whatever comes.
     fits: bool,
+    max_bytes: u64,
+}
+
+/// Why a request body goes no further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UploadError {
+    /// It is malformed.
+    Body(BodyError),
+    /// It is longer than it may be.
+    TooLong,
 }
 
 impl Upload {
     /// At the start of a body with that framing; the upstream gets the same framing. At most
-    /// `keep_max_bytes` of data are kept.
-    pub fn new(framing: Framing, keep_max_bytes: usize) -> Self {
+    /// `keep_max_bytes` of data are kept, and at most `max_bytes` go on (`None` for no limit).
+    pub fn new(framing: Framing, keep_max_bytes: usize, max_bytes: Option<u64>) -> Self {
         let decoder = BodyDecoder::new(framing);
         let done = decoder.is_done();
         let chunked = framing == Framing::Chunked;
         let fits = matches!(framing, Framing::Length(length) if length <= keep_max_bytes as u64);
         let kept = Some(Vec::new());
-        Self { decoder, chunked, done, bytes: 0, kept, keep_max_bytes, fits }
+        let max_bytes = max_bytes.unwrap_or(u64::MAX);
+        Self { decoder, chunked, done, bytes: 0, kept, keep_max_bytes, fits, max_bytes }
     }
 
     /// Whether the whole body was taken from the client.
@@ -67,11 +78,15 @@ impl Upload {
 
     /// Takes what belongs to the body from the front of `input` and appends it to `out`, framed.
     /// Bytes behind the end of the body stay: they are the next request.
-    pub fn push(&mut self, input: &mut &[u8], out: &mut Vec<u8>) -> Result<(), BodyError> {
+    pub fn push(&mut self, input: &mut &[u8], out: &mut Vec<u8>) -> Result<(), UploadError> {
         while !self.done {
-            match self.decoder.next(input)? {
+            match self.decoder.next(input).map_err(UploadError::Body)? {
                 Piece::Data(data) => {
                     self.bytes += data.len() as u64;
+                    // Before it goes on: of what is too long, the upstream never sees the end.
+                    if self.bytes > self.max_bytes {
+                        return Err(UploadError::TooLong);
+                    }
                     self.keep(data);
                     self.frame(data, out);
                 }
@@ -122,7 +137,7 @@ mod tests {
 
     #[test]
     fn chunks_are_written_anew() {
-        let mut upload = Upload::new(Framing::Chunked, 1024);
+        let mut upload = Upload::new(Framing::Chunked, 1024, None);
         assert_eq!(push(&mut upload, b"3;x=y\r\nab"), ("2\r\nab\r\n".into(), String::new()));
         assert!(!upload.is_done());
         let last = push(&mut upload, b"c\r\n0\r\nEvil: 1\r\n\r\nGET /");
@@ -133,23 +148,23 @@ mod tests {
 
     #[test]
     fn a_length_is_done_with_its_last_byte() {
-        let mut upload = Upload::new(Framing::Length(3), 1024);
+        let mut upload = Upload::new(Framing::Length(3), 1024, None);
         assert_eq!(push(&mut upload, b"ab"), ("ab".into(), String::new()));
         assert_eq!(push(&mut upload, b"cGET"), ("c".into(), "GET".into()));
         assert!(upload.is_done());
-        assert!(Upload::new(Framing::None, 0).is_done());
+        assert!(Upload::new(Framing::None, 0, None).is_done());
     }
 
     #[test]
     fn done_without_waiting_for_more_input() {
-        let mut upload = Upload::new(Framing::Length(1), 1024);
+        let mut upload = Upload::new(Framing::Length(1), 1024, None);
         push(&mut upload, b"a");
         assert!(upload.is_done());
     }
 
     #[test]
     fn what_was_passed_on_can_be_repeated() {
-        let mut upload = Upload::new(Framing::Chunked, 3);
+        let mut upload = Upload::new(Framing::Chunked, 3, None);
         push(&mut upload, b"2\r\nab\r\n1\r\n");
         let repeated = |upload: &Upload| {
             let mut out = Vec::new();
@@ -165,14 +180,29 @@ mod tests {
 
     #[test]
     fn what_is_too_long_is_not_kept() {
-        let mut upload = Upload::new(Framing::Length(4), 3);
+        let mut upload = Upload::new(Framing::Length(4), 3, None);
         push(&mut upload, b"abc");
         assert_eq!(upload.kept(), Some(&b"abc"[..]));
         push(&mut upload, b"d");
         assert_eq!(upload.kept(), None);
-        assert!(Upload::new(Framing::None, 0).kept().is_some(), "there is nothing to keep");
-        assert!(Upload::new(Framing::Length(3), 3).will_be_kept());
-        assert!(!Upload::new(Framing::Length(4), 3).will_be_kept());
-        assert!(!Upload::new(Framing::Chunked, 3).will_be_kept(), "nobody knows how long it is");
+        assert!(Upload::new(Framing::None, 0, None).kept().is_some(), "there is nothing to keep");
+        assert!(Upload::new(Framing::Length(3), 3, None).will_be_kept());
+        assert!(!Upload::new(Framing::Length(4), 3, None).will_be_kept());
+        assert!(
+            !Upload::new(Framing::Chunked, 3, None).will_be_kept(),
+            "nobody knows how long it is"
+        );
+    }
+
+    #[test]
+    fn what_is_too_long_never_looks_complete() {
+        let mut upload = Upload::new(Framing::Chunked, 0, Some(3));
+        assert_eq!(push(&mut upload, b"2\r\nab\r\n1\r\nc\r\n").0, "2\r\nab\r\n1\r\nc\r\n");
+        let (mut rest, mut out) = (&b"1\r\nd\r\n0\r\n\r\n"[..], Vec::new());
+        assert_eq!(upload.push(&mut rest, &mut out), Err(UploadError::TooLong));
+        assert!(out.is_empty() && !upload.is_done());
+        let mut upload = Upload::new(Framing::Chunked, 0, Some(3));
+        assert_eq!(push(&mut upload, b"3\r\nabc\r\n0\r\n\r\n").1, "");
+        assert!(upload.is_done(), "exactly as long as it may be");
     }
 }

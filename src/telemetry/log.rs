@@ -32,7 +32,8 @@ pub fn init(log: &Log) -> LogGuard {
     };
     let ours = format!("warn,longwire={level},access={level}");
     let filter = match log.level {
-        Level::Debug | Level::Trace => EnvFilter::new(level),
+        // At these levels HTTP/2 may tell header fields, and so secrets; we never do.
+        Level::Debug | Level::Trace => EnvFilter::new(format!("{level},h2=info")),
         Level::Error => EnvFilter::new("error"),
         Level::Warn | Level::Info => EnvFilter::new(ours),
     };

@@ -12,6 +12,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use super::limited::Limited;
 use super::{buckets, log};
 use crate::live::kind::Kind;
 use crate::live::reason::CloseReason;
@@ -149,6 +150,8 @@ families! {
         &["route", "direction", "opcode"]);
     websocket_missed_pongs: IntCounterVec = counter("websocket_missed_pongs_total",
         "Pings of ours that a side did not answer in time.", &["route", "side"]);
+    limited: IntCounterVec = counter("limited_total",
+        "Requests refused at a limit of their route.", &["route", "limit"]);
     cancelled: IntCounterVec = counter("cancelled_upstream_total",
         "Upstream requests ended because the client had left.", &["route", "upstream"]);
     cancel: HistogramVec = histogram("cancel_seconds",
@@ -256,6 +259,11 @@ impl Metrics {
             route: route.into(),
             cancelled,
         }
+    }
+
+    /// Handles for the limits of one route.
+    pub fn limited(&self, route: &str) -> Limited {
+        Limited::new(&self.limited, route)
     }
 
     fn kind(&self, route: &str, upstream: &str, kind: Kind) -> KindMetrics {

@@ -16,6 +16,7 @@ mod endpoint;
 mod fields;
 mod health;
 mod keepalive;
+mod limits;
 mod listener;
 mod matching;
 mod pool;

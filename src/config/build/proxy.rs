@@ -1,14 +1,15 @@
-//! How a route hands requests to its upstream: timeouts, queue, heartbeats, slow clients, `Host`.
+//! How a route hands requests to its upstream: timeouts, heartbeats, slow clients, `Host`.
 
 use super::access::{access, cors};
 use super::auth::auth;
 use super::fields::headers;
+use super::limits::limits;
 use super::matching::plain_path;
 use super::retry::retry;
 use super::websocket::{upgrade, websocket};
 use crate::config::defaults::{self, DURATION_MAX, DURATION_MIN};
 use crate::config::model::{
-    Dialect, HostHeader, Proxy, Queue, SlowClient, Sse, Stream, Timeouts, Upstream,
+    Dialect, HostHeader, Proxy, SlowClient, Sse, Stream, Timeouts, Upstream,
 };
 use crate::config::read::Table;
 use crate::config::units::Invalid;
@@ -56,7 +57,7 @@ pub(super) fn proxy(
         stream: stream(table.table("stream")),
         dialect: table.choice("dialect", &DIALECTS).unwrap_or(defaults::DIALECT),
         retry: retry(table.table("retry")),
-        queue: queue(table.table("limits")),
+        limits: limits(table.table("limits")),
         sse: sse(table.table("sse")),
         websocket: websocket(table.table("websocket")),
         upgrade: upgrade(table),
@@ -118,18 +119,6 @@ fn stream(mut table: Table<'_>) -> Stream {
     };
     table.finish();
     stream
-}
-
-/// Reads `limits`, which so far is the queue alone.
-fn queue(mut limits: Table<'_>) -> Queue {
-    let mut table = limits.table("queue");
-    let queue = Queue {
-        size: table.integer("size", defaults::QUEUE_SIZE, (0, defaults::QUEUE_SIZE_MAX)),
-        timeout: table.duration("timeout", defaults::QUEUE_TIMEOUT, (DURATION_MIN, DURATION_MAX)),
-    };
-    table.finish();
-    limits.finish();
-    queue
 }
 
 fn sse(mut table: Table<'_>) -> Sse {

@@ -1,14 +1,15 @@
 //! What is written is what reaches the model, each value in its own field.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::model::{
     Access, ActiveHealth, Address, Algorithm, Auth, Balance, Bind, CertificateFiles, ClientAuth,
     Config, Cors, CorsOrigin, Dialect, Endpoint, ForwardAuth, HashKey, Health, JwtAuth, KeySource,
-    Listener, ListenerTls, Network, PassiveHealth, Pool, Protocols, Proxy, ProxyProtocol, Queue,
-    Retry, RetryOn, SlowClient, Sse, Stream, Target, TcpKeepalive, TlsVersion, Upstream,
-    UpstreamTls,
+    Limits, Listener, ListenerTls, Network, PassiveHealth, Pool, Protocols, Proxy, ProxyProtocol,
+    Queue, RateKey, RateLimit, Retry, RetryOn, SlowClient, Sse, Stream, Target, TcpKeepalive,
+    TlsVersion, Upstream, UpstreamTls,
 };
 use crate::config::{SystemEnv, parse};
 
@@ -166,7 +167,18 @@ fn every_key_of_a_route_that_concerns_failure_is_read() {
         replay_body: 8 * 1024 * 1024,
     };
     assert_eq!(proxy.retry, retry);
-    assert_eq!(proxy.queue, Queue { size: 10, timeout: seconds(30) });
+    let limits = Limits {
+        streams: Some(5000),
+        streams_per_client: Some(8),
+        requests_per_second: Some(RateLimit {
+            interval: seconds(2),
+            burst: NonZeroU32::new(40).unwrap(),
+            key: RateKey::Header("x-tenant".to_owned()),
+        }),
+        max_request_body: Some(1 << 30),
+        queue: Queue { size: 10, timeout: seconds(30) },
+    };
+    assert_eq!(proxy.limits, limits);
     let sse = Sse {
         heartbeat: Some(seconds(5)),
         heartbeat_text: ": still here".to_owned(),
@@ -207,13 +219,19 @@ fn every_word_has_its_meaning() {
 fn zero_and_off_are_no_limit_and_none() {
     let lines = "slow_start = \"off\"\n\
                  pool = { max_connections = 0, max_lifetime = \"off\", idle_timeout = \"off\" }";
-    let (upstream, proxy) = small(lines, "sse.commit_after = \"off\"\nretry.on = []");
+    let (upstream, proxy) = small(
+        lines,
+        "sse.commit_after = \"off\"\nretry.on = []\n\
+                 limits = { streams = 0, streams_per_client = 0, max_request_body = \"off\" }",
+    );
     assert_eq!(upstream.slow_start, None);
     assert_eq!(upstream.pool.max_connections, None);
     assert_eq!(upstream.pool.max_lifetime, None);
     assert_eq!(upstream.pool.idle_timeout, None);
     assert_eq!(proxy.sse.commit_after, None);
     assert_eq!(proxy.retry.on, []);
+    assert_eq!((proxy.limits.streams, proxy.limits.streams_per_client), (None, None));
+    assert_eq!(proxy.limits.max_request_body, None);
 }
 
 #[test]
@@ -327,4 +345,16 @@ fn every_key_of_access_and_cors_is_read() {
     };
     assert_eq!(proxy.cors, Some(cors));
     assert_eq!(small("", "").1.cors, None);
+}
+
+#[test]
+fn a_rate_says_what_it_leaves_out() {
+    let rate = |text: &str| {
+        let lines = format!("limits.requests_per_second = {text}");
+        let rate = small("", &lines).1.limits.requests_per_second.unwrap();
+        (rate.interval, rate.burst.get(), rate.key)
+    };
+    assert_eq!(rate("{ rate = 20 }"), (Duration::from_millis(50), 20, RateKey::Auth));
+    assert_eq!(rate("{ rate = 2.5 }"), (Duration::from_millis(400), 3, RateKey::Auth));
+    assert_eq!(rate("{ rate = 0.1, key = \"ip\" }"), (seconds(10), 1, RateKey::Ip));
 }

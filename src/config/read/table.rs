@@ -183,6 +183,17 @@ impl Table<'_> {
         self.take(key).and_then(|value| value.size(min, max)).unwrap_or(default)
     }
 
+    /// A size of `limits` bytes, which are both inclusive, or `"off"`.
+    pub(in crate::config) fn size_or_off(
+        &mut self,
+        key: &'static str,
+        default: Option<usize>,
+        limits: (usize, usize),
+    ) -> Option<usize> {
+        let (min, max) = limits;
+        self.take(key).and_then(|value| value.size_or_off(min, max)).unwrap_or(default)
+    }
+
     /// A duration of `limits`, which are both inclusive.
     pub(in crate::config) fn duration(
         &mut self,

@@ -135,20 +135,29 @@ impl<'a> Value<'a> {
         self.duration_or(Some("off"), min, max)
     }
 
+    /// A number from `min` to `max`, with a fraction or without.
+    pub(in crate::config) fn number(&self, min: f64, max: f64) -> Option<f64> {
+        let number = match self.raw {
+            DeValue::Integer(integer) if integer.radix() == 10 => integer.as_str().parse().ok(),
+            DeValue::Float(float) => float.as_str().parse().ok(),
+            _ => None,
+        };
+        // A range holds no NaN.
+        let number = number.filter(|number| (min..=max).contains(number));
+        if number.is_none() {
+            self.unexpected(&format!("a number from {min} to {max}"));
+        }
+        number
+    }
+
     /// A size of `min` to `max` bytes.
     pub(in crate::config) fn size(&self, min: usize, max: usize) -> Option<usize> {
-        if self.bare_number(units::A_SIZE, |number| Some(units::written_size(number))) {
-            return None;
-        }
-        let parsed = self.parse(units::A_SIZE, |text| {
-            let bytes = units::size(text)?;
-            let fits = usize::try_from(bytes).ok().filter(|bytes| (min..=max).contains(bytes));
-            fits.ok_or_else(|| {
-                let (min, max) = (units::written_size(min as u64), units::written_size(max as u64));
-                Invalid::new(format!("a size of {min} to {max}"))
-            })
-        });
-        parsed.map(|written| written.value)
+        self.size_or(None, min, max).flatten()
+    }
+
+    /// A size as of [`Value::size`], or `"off"`, which is `Some(None)`.
+    pub(in crate::config) fn size_or_off(&self, min: usize, max: usize) -> Option<Option<usize>> {
+        self.size_or(Some("off"), min, max)
     }
 
     /// The elements of an array; `expected` says of what.
@@ -181,6 +190,32 @@ impl<'a> Value<'a> {
             return None;
         };
         Some(Table::new(self.reader, self.place.clone(), table))
+    }
+
+    /// A size, or the word that stands for none if there is one.
+    fn size_or(&self, none: Option<&str>, min: usize, max: usize) -> Option<Option<usize>> {
+        let or_none = none.map_or_else(String::new, |none| format!(", or \"{none}\""));
+        let expected = format!("{}{or_none}", units::A_SIZE);
+        let with_unit = |number| match number {
+            0 if min > 0 => none.map(str::to_owned),
+            _ => Some(units::written_size(number)),
+        };
+        if self.bare_number(&expected, with_unit) {
+            return None;
+        }
+        let parsed = self.parse(&expected, |text| {
+            if Some(text) == none {
+                return Ok(None);
+            }
+            let bytes = units::size(text)
+                .map_err(|invalid| Invalid { expected: expected.clone(), ..invalid })?;
+            let fits = usize::try_from(bytes).ok().filter(|bytes| (min..=max).contains(bytes));
+            fits.map(Some).ok_or_else(|| {
+                let (min, max) = (units::written_size(min as u64), units::written_size(max as u64));
+                Invalid::new(format!("a size of {min} to {max}{or_none}"))
+            })
+        });
+        parsed.map(|written| written.value)
     }
 
     /// A duration, or the word that stands for none if there is one.

@@ -39,6 +39,8 @@ const WITHOUT_DEFAULT: &str = r#"
     [upstreams.hosted.tls]
     sni = "models.internal"
     ca = "/etc/longwire/upstream-ca.pem"
+    [routes.chat.limits]
+    requests_per_second = { rate = 20, burst = 40, key = "auth" }
     [routes.chat.cors]
     origins = ["https://app.example.com"]
     headers = ["authorization", "content-type"]
@@ -111,7 +113,7 @@ fn only_what_has_no_default_is_a_comment_in_the_reference() {
             keys.push(key.split_once(" = ").unwrap().0);
         }
     }
-    assert_eq!(keys, ["workers", "max_connections", "token", "format"]);
+    assert_eq!(keys, ["workers", "max_connections", "requests_per_second", "token", "format"]);
 }
 
 #[test]
@@ -133,7 +135,7 @@ fn the_reference_has_every_key() {
         .map(|problem| problem.message.split_once("expected one of ").unwrap().1)
         .flat_map(|keys| keys.split(", "))
         .collect();
-    assert_eq!(errors.iter().count(), 47, "one for each table:\n{errors}");
+    assert_eq!(errors.iter().count(), 48, "one for each table:\n{errors}");
     for key in known {
         let is_there = reference.lines().any(|line| {
             let header = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));

@@ -10,6 +10,7 @@ use crate::client::READ_AHEAD_BYTES;
 use crate::clock;
 use crate::live::reason::CloseReason;
 use crate::relay::gate::Gate;
+use crate::relay::upload::UploadError;
 use crate::scratch::Scratch;
 
 impl<U: Wire> Link<'_, U> {
@@ -59,9 +60,11 @@ impl<U: Wire> Link<'_, U> {
         let mut input = bytes;
         if self.takes_body() {
             let before = self.upload.bytes();
-            let pushed = self.upload.push(&mut input, out);
-            if pushed.is_err() {
-                let reason = CloseReason::ProtocolError;
+            if let Err(error) = self.upload.push(&mut input, out) {
+                let reason = match error {
+                    UploadError::Body(_) => CloseReason::ProtocolError,
+                    UploadError::TooLong => CloseReason::Limit,
+                };
                 return Break(Event::End(End { reason, client_to_blame: true }));
             }
             // Without an upstream it is kept, and goes to the next one.

@@ -27,6 +27,7 @@ pub struct ProxyBuilder {
     route: String,
     rest: String,
     within: Vec<String>,
+    log_level: String,
 }
 
 impl Proxy {
@@ -50,6 +51,7 @@ impl Proxy {
             route: String::new(),
             rest: String::new(),
             within: Vec::new(),
+            log_level: "info".into(),
         }
     }
 
@@ -85,6 +87,11 @@ impl Proxy {
     pub fn log(&self, message: &str) -> Vec<Value> {
         let log = self.log.lock().unwrap();
         log.iter().filter(|line| line["message"] == message).cloned().collect()
+    }
+
+    /// All log lines so far.
+    pub fn whole_log(&self) -> String {
+        self.log.lock().unwrap().iter().map(|line| format!("{line}\n")).collect()
     }
 
     /// The log lines with that message, once there are `count`.
@@ -177,6 +184,12 @@ impl ProxyBuilder {
         self
     }
 
+    /// What is logged.
+    pub fn log_level(mut self, level: &str) -> Self {
+        self.log_level = level.into();
+        self
+    }
+
     /// More tables.
     pub fn tables(mut self, text: &str) -> Self {
         self.rest = text.into();
@@ -185,11 +198,11 @@ impl ProxyBuilder {
 
     /// Starts it and waits until it listens.
     pub async fn start(self) -> Proxy {
-        let Self { server, listener, upstream, route, rest, within } = self;
+        let Self { server, listener, upstream, route, rest, within, log_level } = self;
         let text = format!(
             "[server]\n{server}\n[listeners.web]\nbind = [\"127.0.0.1:0\"]\n{listener}\n\
              [upstreams.up]\n{upstream}\n[routes.all]\nupstream = \"up\"\n{route}\n\
-             [admin]\nbind = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n{rest}\n"
+             [admin]\nbind = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\nlevel = \"{log_level}\"\n{rest}\n"
         );
         let config = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
         std::fs::write(config.path(), &text).unwrap();

@@ -1,0 +1,231 @@
+//! How many exchanges are open, in all and for each client, for one route.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Locks over the clients' counts.
+const SHARDS: usize = 16;
+
+/// Whose exchanges count together.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Client {
+    /// Somebody with a name.
+    Principal(Arc<str>),
+    /// Somebody at an address; see [`Client::at`].
+    Address(IpAddr),
+    /// Somebody of whom nothing is known. They all share.
+    Nobody,
+}
+
+impl Client {
+    /// By name, else by address.
+    pub fn new(principal: Option<&Arc<str>>, address: Option<IpAddr>) -> Self {
+        principal.map_or_else(|| Self::at(address), |name| Self::Principal(Arc::clone(name)))
+    }
+
+    /// By address. Of an IPv6 address only the first 64 bits count: that is the smallest network
+    /// there is (RFC 4291 §2.5.4), and whoever has one has 2^64 addresses to come from.
+    pub fn at(address: Option<IpAddr>) -> Self {
+        match address.map(|address| address.to_canonical()) {
+            None => Self::Nobody,
+            Some(IpAddr::V6(v6)) => {
+                let network = v6.to_bits() & (u128::MAX << 64);
+                Self::Address(Ipv6Addr::from_bits(network).into())
+            }
+            Some(v4) => Self::Address(v4),
+        }
+    }
+}
+
+/// The counts.
+pub struct Streams {
+    most: usize,
+    most_per_client: Option<usize>,
+    open: AtomicUsize,
+    /// Only clients with something open: no more of them than exchanges.
+    clients: [Mutex<HashMap<Client, usize>>; SHARDS],
+    hasher: RandomState,
+}
+
+/// Which limit was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    /// That of the route.
+    Route,
+    /// That of the client.
+    Client,
+}
+
+/// One open exchange; gives its places back when dropped.
+#[must_use]
+pub struct Permit {
+    streams: Arc<Streams>,
+    /// That of its client, if those are counted.
+    _client: Option<ClientPlace>,
+}
+
+struct ClientPlace {
+    streams: Arc<Streams>,
+    client: Client,
+}
+
+impl Streams {
+    /// Nothing is open; `None` is no limit.
+    pub fn new(most: Option<usize>, most_per_client: Option<usize>) -> Self {
+        Self {
+            most: most.unwrap_or(usize::MAX),
+            most_per_client,
+            open: AtomicUsize::new(0),
+            clients: Default::default(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// Takes a place for an exchange of `client`. The client's own limit is asked first: who has
+    /// too much open is told so, however full the route is.
+    pub fn enter(self: &Arc<Self>, client: Client) -> Result<Permit, Full> {
+        let place = self.most_per_client.map(|most| self.enter_client(client, most));
+        let place = place.transpose()?;
+        let more = |open: usize| Some(open + 1).filter(|open| *open <= self.most);
+        let entered = self.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
+        entered.map_err(|_| Full::Route)?;
+        Ok(Permit { streams: Arc::clone(self), _client: place })
+    }
+
+    fn enter_client(self: &Arc<Self>, client: Client, most: usize) -> Result<ClientPlace, Full> {
+        let mut clients = self.shard(&client);
+        let open = clients.get(&client).copied().unwrap_or(0);
+        if open >= most {
+            return Err(Full::Client);
+        }
+        clients.insert(client.clone(), open + 1);
+        drop(clients);
+        Ok(ClientPlace { streams: Arc::clone(self), client })
+    }
+
+    /// How many exchanges are open.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Acquire)
+    }
+
+    /// How many clients have something open, if that is counted.
+    pub fn clients(&self) -> usize {
+        self.clients.iter().map(|shard| lock(shard).len()).sum()
+    }
+
+    fn shard(&self, client: &Client) -> MutexGuard<'_, HashMap<Client, usize>> {
+        lock(&self.clients[self.hasher.hash_one(client) as usize % SHARDS])
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.streams.open.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Drop for ClientPlace {
+    fn drop(&mut self) {
+        let mut clients = self.streams.shard(&self.client);
+        match clients.get_mut(&self.client) {
+            Some(open) if *open > 1 => *open -= 1,
+            _ => {
+                clients.remove(&self.client);
+            }
+        }
+        // A crowd that has left leaves its table behind, which is the largest part of it.
+        if clients.is_empty() {
+            clients.shrink_to_fit();
+        }
+    }
+}
+
+fn lock(shard: &Mutex<HashMap<Client, usize>>) -> MutexGuard<'_, HashMap<Client, usize>> {
+    // Each step leaves it whole, so a panic elsewhere does no harm.
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn somebody(name: &str) -> Client {
+        Client::Principal(name.into())
+    }
+
+    fn at(address: &str) -> Client {
+        Client::at(Some(address.parse().unwrap()))
+    }
+
+    #[test]
+    fn each_limit_has_its_own_answer_and_places_are_given_back() {
+        let streams = Arc::new(Streams::new(Some(3), Some(2)));
+        let first = streams.enter(somebody("a")).unwrap();
+        let second = streams.enter(somebody("a")).unwrap();
+        assert_eq!(streams.enter(somebody("a")).err(), Some(Full::Client));
+        let other = streams.enter(somebody("b")).unwrap();
+        assert_eq!(streams.enter(somebody("b")).err(), Some(Full::Route));
+        assert_eq!(streams.enter(somebody("c")).err(), Some(Full::Route));
+        assert_eq!(streams.enter(somebody("a")).err(), Some(Full::Client), "the nearer reason");
+        assert_eq!((streams.open(), streams.clients()), (3, 2), "refusals leave nothing behind");
+        drop(first);
+        drop((streams.enter(somebody("a")).unwrap(), second, other));
+        assert_eq!((streams.open(), streams.clients()), (0, 0));
+    }
+
+    #[test]
+    fn one_limit_does_not_need_the_other() {
+        let streams = Arc::new(Streams::new(Some(1), None));
+        let permit = streams.enter(somebody("a")).unwrap();
+        assert_eq!(streams.enter(somebody("b")).err(), Some(Full::Route));
+        assert_eq!(streams.clients(), 0, "nobody counts them");
+        drop(permit);
+        let streams = Arc::new(Streams::new(None, Some(1)));
+        let permits: Vec<_> =
+            (0..100).map(|name| streams.enter(somebody(&name.to_string()))).collect();
+        assert!(permits.iter().all(Result::is_ok));
+        assert_eq!(streams.enter(somebody("7")).err(), Some(Full::Client));
+    }
+
+    #[test]
+    fn who_is_who() {
+        assert_eq!(at("2001:db8:0:1::1"), at("2001:db8:0:1:ffff::2"), "one network");
+        assert_ne!(at("2001:db8:0:1::1"), at("2001:db8:0:2::1"));
+        assert_ne!(at("192.0.2.1"), at("192.0.2.2"));
+        assert_eq!(at("::ffff:192.0.2.1"), at("192.0.2.1"));
+        assert_eq!(Client::at(None), Client::Nobody);
+        let name: Arc<str> = "192.0.2.1".into();
+        let named = Client::new(Some(&name), Some("192.0.2.1".parse().unwrap()));
+        assert_ne!(named, at("192.0.2.1"), "a name is no address");
+    }
+
+    #[test]
+    fn limits_hold_under_a_crowd() {
+        let streams = Arc::new(Streams::new(Some(20), Some(4)));
+        let refused = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let (streams, refused) = (&streams, &refused);
+                scope.spawn(move || {
+                    let mut held = Vec::new();
+                    for round in 0..20_000_usize {
+                        match streams.enter(somebody(["a", "b"][(thread + round) % 2])) {
+                            Ok(permit) => held.push(permit),
+                            Err(_) => _ = refused.fetch_add(1, Ordering::Relaxed),
+                        }
+                        let open = streams.open();
+                        assert!(open <= 8, "two clients of 4 have {open}");
+                        if held.len() > round % 3 {
+                            drop(held.swap_remove(0));
+                        }
+                    }
+                });
+            }
+        });
+        assert!(refused.into_inner() > 0, "the limit was reached");
+        assert_eq!((streams.open(), streams.clients()), (0, 0));
+    }
+}

@@ -1,0 +1,130 @@
+//! The limits of a route, and what is said to those who are beyond one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::exchange::Request;
+use super::reply::{Denial, OwnField};
+use crate::clock;
+use crate::config::model::{self, RateKey};
+use crate::http1::framing;
+use crate::http1::head::RequestHead;
+use crate::policy::gcra::{Gcra, Verdict};
+use crate::policy::rate::Rates;
+use crate::policy::streams::{Client, Full, Permit, Streams};
+use crate::telemetry::limited::{Limit, Limited};
+
+/// The limits of one route with what counts towards them.
+pub struct Limits {
+    max_request_body: Option<u64>,
+    rates: Option<(Rates, RateKey)>,
+    streams: Option<Arc<Streams>>,
+    limited: Limited,
+    /// `RateLimit-Policy` of every answer.
+    policy: String,
+    route: Box<str>,
+}
+
+impl Limits {
+    /// For the route of that name; nobody has come yet.
+    pub fn new(route: &str, limits: &model::Limits, limited: Limited) -> Self {
+        let rate = limits.requests_per_second.as_ref();
+        let rates = rate.map(|rate| (Rates::new(rate, clock::now()), rate.key.clone()));
+        let gcra = rates.as_ref().map(|(rates, _)| rates.gcra());
+        let (most, each) = (limits.streams, limits.streams_per_client);
+        let counts = most.is_some() || each.is_some();
+        Self {
+            max_request_body: limits.max_request_body,
+            rates,
+            streams: counts.then(|| Arc::new(Streams::new(most, each))),
+            limited,
+            policy: gcra.map(|gcra| policy(route, gcra)).unwrap_or_default(),
+            route: route.into(),
+        }
+    }
+
+    /// Counts a request in, or says which limit it is beyond. A place among the open exchanges is
+    /// kept in `request` for as long as that lives.
+    ///
+    /// A body that is too long is refused first, since it says nothing about the client. Then each
+    /// request counts towards the rate, also one that finds no place: asking again and again for
+    /// a place is what a rate is for.
+    pub fn enter(&self, request: &mut Request, head: &RequestHead) -> Result<(), Denial> {
+        if let Some(max) = self.max_request_body
+            && let Ok(Some(length)) = framing::length(&head.fields)
+            && length > max
+        {
+            self.limited.count(Limit::Body);
+            return Err(Denial::body_too_large(max));
+        }
+        self.ask_rate(request, head)?;
+        request.permit = self.take_place(request)?;
+        Ok(())
+    }
+
+    /// Counts a request that was refused at a limit which is looked after elsewhere.
+    pub fn refused(&self, limit: Limit) {
+        self.limited.count(limit);
+    }
+
+    fn ask_rate(&self, request: &mut Request, head: &RequestHead) -> Result<(), Denial> {
+        let Some((rates, key)) = &self.rates else { return Ok(()) };
+        let now = clock::now();
+        let verdict = match key {
+            RateKey::Header(name) => match head.fields.get(name) {
+                Some(value) => rates.ask(&(name, value), now),
+                // Without the field it must not be easier.
+                None => rates.ask(&Client::at(request.address), now),
+            },
+            RateKey::Ip => rates.ask(&Client::at(request.address), now),
+            RateKey::Auth => {
+                rates.ask(&Client::new(request.principal.as_ref(), request.address), now)
+            }
+        };
+        request.own_fields.extend(self.rate_fields(verdict));
+        let Some(wait) = verdict.refused_for else { return Ok(()) };
+        self.limited.count(Limit::Rate);
+        Err(Denial {
+            retry_after: Some(whole_seconds(wait).max(1)),
+            ..Denial::new(429, "rate_limited", "too many requests; ask again a little later")
+        })
+    }
+
+    fn take_place(&self, request: &Request) -> Result<Option<Permit>, Denial> {
+        let Some(streams) = &self.streams else { return Ok(None) };
+        let client = Client::new(request.principal.as_ref(), request.address);
+        let (limit, status, kind, message) = match streams.enter(client) {
+            Ok(permit) => return Ok(Some(permit)),
+            Err(Full::Client) => {
+                let message = "too many of your requests are open at once; let one end first";
+                (Limit::StreamsPerClient, 429, "too_many_streams", message)
+            }
+            // Whoever asks has done nothing wrong.
+            Err(Full::Route) => {
+                (Limit::Streams, 503, "route_full", "too many requests are open on this route")
+            }
+        };
+        self.limited.count(limit);
+        // Nobody knows when a place will be free.
+        Err(Denial { retry_after: Some(1), ..Denial::new(status, kind, message) })
+    }
+
+    /// draft-ietf-httpapi-ratelimit-headers-10 §3 and §4: lists of quoted names with parameters,
+    /// `q` and `w` for quota and window, `r` for what remains, `t` for when all will be back.
+    fn rate_fields(&self, verdict: Verdict) -> [OwnField; 2] {
+        let (route, remaining) = (&self.route, verdict.remaining);
+        let reset = whole_seconds(verdict.full_after);
+        let now = format!("\"{route}\";r={remaining};t={reset}");
+        [("RateLimit-Policy", self.policy.clone().into()), ("RateLimit", now.into())]
+    }
+}
+
+/// The name is the route's, which needs no escapes.
+fn policy(route: &str, gcra: Gcra) -> String {
+    format!("\"{route}\";q={};w={}", gcra.burst(), whole_seconds(gcra.window()).max(1))
+}
+
+/// Rounded up: whoever waits so long has waited long enough.
+fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
