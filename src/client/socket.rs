@@ -54,8 +54,8 @@ impl Socket {
         self.ahead = bytes;
     }
 
-    /// Waits for more input behind what was read ahead, and gives all of it; an unexpected end is an
-    /// error.
+    /// Waits for more input behind what was read ahead, and gives all of it; an unexpected end is
+    /// an error.
     pub async fn look_ahead(&mut self) -> io::Result<&[u8]> {
         let mut piece = [0; PIECE_BYTES];
         let count = match &mut self.stream {

@@ -1,5 +1,5 @@
-//! Who may come in, by address, by key, by token, by the word of another server; how much of it; and
-//! whose pages may read answers.
+//! Who may come in, by address, by key, by token, by the word of another server; how much of it;
+//! and whose pages may read answers.
 //!
 //! Pure: fields, keys and `now` in, decisions out. What a decision looks like to a client is for
 //! `proxy` to say.

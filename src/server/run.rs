@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use super::accept::{self, Place, Places, Serve};
 use super::listener::{BindError, Listening, bind_all};
@@ -130,6 +131,7 @@ impl Bound {
         let max_connections =
             config.server.max_connections.unwrap_or_else(descriptors::max_connections);
         let places = Places::new(max_connections);
+        let mut acceptors = JoinSet::new();
         let _upkeep = snapshot.upkeep();
         let shared = Arc::new(Shared::new(Arc::new(snapshot), Arc::clone(&registry)));
         for ((listener, tls), sockets) in named.into_iter().zip(tls).zip(listeners) {
@@ -146,7 +148,7 @@ impl Bound {
             }
             let counts = ConnectionMetrics::new(&metrics, &listener.name);
             let app = App::new(Arc::clone(&shared), listener, tls, counts, shutdown.clone());
-            serve(sockets, Arc::new(app), &places, &shutdown);
+            serve(&mut acceptors, sockets, Arc::new(app), &places, &shutdown);
         }
         if let Some(config) = admin_config {
             for address in admin.iter().filter_map(Listening::address) {
@@ -154,7 +156,7 @@ impl Bound {
             }
             let app = AdminApp::new(config, metrics_path, Arc::clone(&metrics), Arc::clone(&ready));
             let places = Places::new(ADMIN_MAX_CONNECTIONS);
-            serve(admin, Arc::new(app), &places, &admin_shutdown);
+            serve(&mut acceptors, admin, Arc::new(app), &places, &admin_shutdown);
         }
 
         let signal = signals.next().await;
@@ -167,13 +169,16 @@ impl Bound {
         }
         stop_accepting.send_replace(true);
         stop_admin.send_replace(true);
+        // Their sockets' files go with them.
+        while acceptors.join_next().await.is_some() {}
         tracing::info!(open = registry.open(), "stopped");
         Ok(())
     }
 }
 
-/// Accepts on every socket in a task of its own.
+/// Accepts on every socket in a task of its own, among `acceptors`.
 fn serve(
+    acceptors: &mut JoinSet<()>,
     sockets: Vec<Listening>,
     app: Arc<impl Serve>,
     places: &Places,
@@ -181,7 +186,7 @@ fn serve(
 ) {
     for socket in sockets {
         let (app, places, shutdown) = (Arc::clone(&app), places.clone(), shutdown.clone());
-        tokio::spawn(accept::run(socket, app, places, shutdown));
+        acceptors.spawn(accept::run(socket, app, places, shutdown));
     }
 }
 

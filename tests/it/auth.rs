@@ -116,11 +116,14 @@ async fn the_upstreams_own_key_takes_the_place_of_the_clients() {
 }
 
 #[tokio::test]
-async fn a_body_that_was_not_read_ends_the_connection() {
+async fn a_long_body_that_was_not_read_ends_the_connection() {
     let upstream = Upstream::answering(OK).await;
     let proxy = Proxy::to(upstream.address).route(&auth(KEYS)).start().await;
     let mut client = proxy.client().await;
     client.post("/", b"0123456789").await;
+    let response = client.response().await;
+    assert_eq!((response.status, response.field("connection")), (401, None), "a short one is read");
+    client.post("/", &[0; 100_000]).await;
     let response = client.response().await;
     assert_eq!((response.status, response.field("connection")), (401, Some("close")));
 }

@@ -48,6 +48,8 @@ mod impatient;
 mod leave;
 /// What a route refuses to have more of, and that every place is given back.
 mod limits;
+/// Where clients connect: unix sockets, IPv6, the PROXY protocol, and when there are too many.
+mod listeners;
 /// Requests that two servers could read in two ways.
 mod malformed;
 /// Names whose addresses change.
@@ -72,6 +74,8 @@ mod slow;
 mod tidy;
 /// Each deadline, and the reason that it ends with.
 mod timeouts;
+/// TLS towards clients: versions, names, certificates that are renewed or asked for.
+mod tls;
 /// Upstreams behind unix sockets, TLS and HTTP/2.
 mod upstream_kinds;
 /// WebSockets: who may open one, and what is tunnelled.

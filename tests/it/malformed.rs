@@ -14,7 +14,7 @@ mod cases;
 /// Sent behind every case on the same connection.
 const SECOND: &str = "GET /second HTTP/1.1\r\nHost: a\r\n\r\n";
 
-const LISTENER: &str = "max_header_size = \"1KiB\"";
+const LISTENER: &str = "protocols = [\"http/1.1\"]\nmax_header_size = \"1KiB\"";
 
 /// A request as an upstream understood it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! The proxy, and peers that do as they are told.
 
+mod authority;
 mod client;
 mod peer;
 mod proxy;
@@ -14,6 +15,7 @@ use nix::sys::socket::{
 };
 use tokio::net::TcpStream;
 
+pub use authority::Authority;
 pub use client::{Client, Response, find};
 pub use peer::Peer;
 pub use proxy::{Proxy, ProxyBuilder};

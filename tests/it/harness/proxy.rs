@@ -65,6 +65,13 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
+    /// Where the listener of that name listens, as the log has it.
+    pub fn listens(&self, listener: &str) -> Vec<String> {
+        let lines = self.log("listening");
+        let ours = lines.iter().filter(|line| line["listener"] == listener);
+        ours.map(|line| line["address"].as_str().unwrap().to_owned()).collect()
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id().expect("it runs")
     }
