@@ -34,6 +34,9 @@ const HOP_BY_HOP: &[&str] = &[
 /// something else to the upstream than to us.
 const NEVER_LISTED: &[&str] = &["host", "content-type"];
 
+/// Fields that only we may set.
+const OWN: &[&str] = &["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id"];
+
 /// Who sent a request, as far as it concerns the fields.
 #[derive(Debug, Clone, Copy)]
 pub struct Sender<'a> {
@@ -115,6 +118,7 @@ pub fn to_upstream(
         }
         HostHeader::Literal(host) => head.fields.set("Host", host.clone()),
     }
+    remove_lookalikes(&mut head.fields);
     forwarded(&mut head.fields, &original_host, sender);
     via(&mut head.fields, head.version);
     head.fields.set("X-Request-Id", request_id.to_owned());
@@ -251,6 +255,19 @@ fn remove_hop_by_hop(fields: &mut Fields) {
     fields.retain(|field| {
         let is = |name: &[u8]| field.name.eq_ignore_ascii_case(name);
         !HOP_BY_HOP.iter().any(|name| is(name.as_bytes())) && !listed.iter().any(|name| is(name))
+    });
+}
+
+/// Removes `X_Forwarded_For` and the like: behind CGI and its heirs (WSGI, Rack, PHP) `_` and `-`
+/// are the same, so that these would be read instead of ours.
+fn remove_lookalikes(fields: &mut Fields) {
+    fields.retain(|field| {
+        let is = |name: &&&str| {
+            let mut pairs = field.name.iter().zip(name.bytes());
+            let same = |(a, b): (&u8, u8)| a.eq_ignore_ascii_case(&b) || (*a == b'_' && b == b'-');
+            field.name.len() == name.len() && pairs.all(same)
+        };
+        !field.name.contains(&b'_') || !OWN.iter().chain(HOP_BY_HOP).any(|name| is(&name))
     });
 }
 

@@ -147,3 +147,16 @@ fn lengths_of_bodies_that_are_not_there() {
     assert_eq!(value(&fields, "content-length"), "-");
     assert_eq!(value(&fields, "connection"), "close");
 }
+
+#[test]
+fn nobody_speaks_for_us_with_underscores() {
+    let fields = up(
+        "GET / HTTP/1.1\r\nHost: a\r\nX_Forwarded_For: 1.1.1.1\r\nX-Forwarded_Proto: https\r\n\
+         x_request_id: 6\r\nContent_Length: 7\r\nTransfer_Encoding: chunked\r\nX_Other: 8\r\n\r\n",
+        &[],
+    );
+    let left: Vec<_> = fields.iter().filter(|field| field.name.contains(&b'_')).collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert_eq!(value(&fields, "x_other"), "8", "others may have them");
+    assert_eq!(value(&fields, "x-forwarded-for"), "192.0.2.7");
+}

@@ -37,8 +37,9 @@ pub struct BodyDecoder {
 }
 
 /// ```text
-/// Size -> (Extension ->) SizeLf -> Data -> DataCr -> DataLf -> Size …
-///                        SizeLf (0) -> Trailer -> TrailerLine … -> TrailerLf -> EndLf -> Done
+/// Size (-> Padding) (-> Extension) -> SizeLf -> Data -> DataCr -> DataLf -> Size …
+///
+/// SizeLf (0) -> Trailer (-> TrailerLine -> TrailerLf -> Trailer …) -> EndLf -> Done
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -47,6 +48,10 @@ enum State {
     Size {
         size: u64,
         digits: u8,
+    },
+    /// White space behind the size.
+    Padding {
+        size: u64,
     },
     Extension {
         size: u64,
@@ -135,13 +140,21 @@ impl BodyDecoder {
                 State::Size { size: size * 16 + u64::from(digit), digits: digits + 1 }
             }
             (State::Size { digits: 0, .. }, _) => return Err(BodyError::Chunk),
-            (State::Size { size, .. } | State::Extension { size }, b'\r') => State::SizeLf { size },
-            (State::Size { size, .. }, b';' | b' ' | b'\t') => {
+            (
+                State::Size { size, .. } | State::Padding { size } | State::Extension { size },
+                b'\r',
+            ) => State::SizeLf { size },
+            (State::Size { size, .. } | State::Padding { size }, b';') => {
                 self.count_overhead()?;
                 State::Extension { size }
             }
-            (State::Extension { .. }, b'\n') => return Err(BodyError::Chunk),
-            (State::Extension { size }, _) => {
+            // RFC 9112 §7.1.1: "bad whitespace" may stand before the semicolon; some servers write
+            // it without one.
+            (State::Size { size, .. } | State::Padding { size }, b' ' | b'\t') => {
+                self.count_overhead()?;
+                State::Padding { size }
+            }
+            (State::Extension { size }, byte) if is_text(byte) => {
                 self.count_overhead()?;
                 State::Extension { size }
             }
@@ -151,10 +164,11 @@ impl BodyDecoder {
             (State::DataLf, b'\n') => State::Size { size: 0, digits: 0 },
             (State::Trailer, b'\r') => State::EndLf,
             (State::TrailerLine, b'\r') => State::TrailerLf,
-            (State::Trailer | State::TrailerLine, b'\n') => return Err(BodyError::Chunk),
+            // A folded line, or a field without a name.
+            (State::Trailer, b' ' | b'\t' | b':') => return Err(BodyError::Chunk),
             // Trailers are read and dropped, as RFC 9110 §6.5.1 allows: they cannot be merged into
             // a head that has been sent, and `Host` or `Content-Length` there is an attack.
-            (State::Trailer | State::TrailerLine, _) => {
+            (State::Trailer | State::TrailerLine, byte) if is_text(byte) => {
                 self.count_overhead()?;
                 State::TrailerLine
             }
@@ -168,6 +182,11 @@ impl BodyDecoder {
         self.overhead += 1;
         if self.overhead > CHUNK_OVERHEAD_LIMIT { Err(BodyError::Overhead) } else { Ok(()) }
     }
+}
+
+/// No control character, but a tab: what is line end or string end to others does not pass.
+fn is_text(byte: u8) -> bool {
+    byte == b'\t' || !byte.is_ascii_control()
 }
 
 /// Splits at most `left` bytes off the front; gives them and how many are still to come.
@@ -260,6 +279,17 @@ mod tests {
             b"1000000000000000\r\n",
             b"0\r\nX: 1\n\r\n",
             b"0\r\n\n",
+            b"5 5\r\n",
+            b"5\rX\nhello",
+            b"5;a\rb\r\n",
+            b"5;a\0\r\n",
+            b"5;a\x7f\r\n",
+            b" 5\r\n",
+            b"5\x0b\r\n",
+            b"0\r\nX: 1\0\r\n",
+            b"0\r\nX: 1\rY\r\n",
+            b"0\r\n folded\r\n",
+            b"0\r\n: 1\r\n",
         ] {
             assert_eq!(
                 decode(Framing::Chunked, &[bad]),

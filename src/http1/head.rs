@@ -51,6 +51,9 @@ pub enum HeadError {
     /// Not HTTP/1 syntax; says where it went wrong.
     #[error("malformed head: {0}")]
     Syntax(httparse::Error),
+    /// A version of HTTP that is not spoken here.
+    #[error("only HTTP/1.0 and HTTP/1.1")]
+    Version,
     /// RFC 9112 §2.2: a bare LF may be taken for a line end, and that is what request smuggling is
     /// made of.
     #[error("malformed head: a line ends without CR")]
@@ -67,9 +70,12 @@ pub enum HeadError {
 pub fn parse_request(buffer: &[u8]) -> Result<Option<(RequestHead, usize)>, HeadError> {
     let mut lines = [EMPTY_HEADER; MAX_FIELDS];
     let mut parsed = httparse::Request::new(&mut lines);
-    let length = match parsed.parse(buffer).map_err(HeadError::Syntax)? {
-        Status::Partial => return Ok(None),
-        Status::Complete(length) => length,
+    let length = match parsed.parse(buffer) {
+        Ok(Status::Complete(length)) => length,
+        Ok(Status::Partial) => return Ok(None),
+        // What is wrong with a version shows at the end of its line.
+        Err(httparse::Error::Version) => return first_line(buffer).map_or(Ok(None), bad_version),
+        Err(error) => return Err(HeadError::Syntax(error)),
     };
     let raw = &buffer[..length];
     if memchr::memchr_iter(b'\n', raw).any(|at| at == 0 || raw[at - 1] != b'\r') {
@@ -84,6 +90,27 @@ pub fn parse_request(buffer: &[u8]) -> Result<Option<(RequestHead, usize)>, Head
         fields: fields(parsed.headers, slice),
     };
     Ok(Some((head, length)))
+}
+
+/// The first line that is not empty, if its end has come.
+fn first_line(buffer: &[u8]) -> Option<&[u8]> {
+    let start = buffer.iter().position(|byte| !matches!(byte, b'\r' | b'\n'))?;
+    let line = &buffer[start..];
+    Some(&line[..memchr::memchr(b'\n', line)?])
+}
+
+/// Why a request line without a version of ours is refused.
+fn bad_version<T>(line: &[u8]) -> Result<T, HeadError> {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let words: Vec<_> = line.split(|&byte| byte == b' ').collect();
+    // RFC 9112 §2.3: HTTP-version = "HTTP" "/" DIGIT "." DIGIT
+    let is_version = match words[..] {
+        [_, _, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]] => {
+            major.is_ascii_digit() && minor.is_ascii_digit()
+        }
+        _ => false,
+    };
+    Err(if is_version { HeadError::Version } else { HeadError::Syntax(httparse::Error::Version) })
 }
 
 /// Parses a response head from the front of `buffer`; as [`parse_request`].
@@ -168,6 +195,25 @@ mod tests {
             assert!(parse_response(&response[..cut]).unwrap().is_none(), "cut at {cut}");
         }
         assert_eq!(parse_response(response).unwrap().unwrap().1, response.len());
+    }
+
+    #[test]
+    fn another_version_is_told_from_none() {
+        for (line, expected) in [
+            ("GET / HTTP/2.0", HeadError::Version),
+            ("GET / HTTP/1.2", HeadError::Version),
+            ("GET / http/1.1", HeadError::Syntax(httparse::Error::Version)),
+            ("GET / HTTP/1,1", HeadError::Syntax(httparse::Error::Version)),
+            ("GET /  HTTP/1.1", HeadError::Syntax(httparse::Error::Version)),
+            ("GET / x HTTP/1.1", HeadError::Syntax(httparse::Error::Version)),
+        ] {
+            let text = format!("\r\n{line}\r\n");
+            assert_eq!(parse_request(text.as_bytes()).unwrap_err(), expected, "{line}");
+            for cut in 0..text.len() - 1 {
+                let parsed = parse_request(&text.as_bytes()[..cut]);
+                assert!(parsed.unwrap().is_none(), "{line} cut at {cut}");
+            }
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::http1::framing::{self, Framing};
 use crate::http1::head::{RequestHead, Version};
 use crate::proxy::reply::Denial;
+use crate::route::path;
 
 /// What was learned from an admitted head.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +14,9 @@ pub struct Admitted {
     pub host: String,
     /// The request target in origin form, query included; or `*`.
     pub target: String,
+    /// The path by which a route is chosen: the target without its query, and without needless
+    /// percent-encoding. `OPTIONS *` asks about the server as a whole, and is routed as `/` is.
+    path: String,
     /// Whether the client wants to use its connection again.
     pub keep_alive: bool,
     /// Whether the client waits for `100 Continue` before it sends the body.
@@ -20,13 +24,9 @@ pub struct Admitted {
 }
 
 impl Admitted {
-    /// The path by which a route is chosen: the target without its query. `OPTIONS *` asks about
-    /// the server as a whole, and is routed as `/` is.
+    /// The path by which a route is chosen.
     pub fn path(&self) -> &str {
-        match self.target.as_str() {
-            "*" => "/",
-            target => target.split('?').next().unwrap_or_default(),
-        }
+        &self.path
     }
 }
 
@@ -37,17 +37,14 @@ pub fn admit(head: &mut RequestHead) -> Result<Admitted, Denial> {
         return Err(Denial::new(405, "method_not_allowed", "CONNECT is not for this proxy"));
     }
     let target = std::str::from_utf8(&head.target)
-        .map_err(|_| Denial::bad_request("the request target is not UTF-8"))?
-        .to_owned();
+        .map_err(|_| Denial::bad_request("the request target is not UTF-8"))?;
     let (authority, target) = match target.split_once("://") {
         // RFC 9110 §4.2.5: a fragment is not part of a request target.
         _ if target.contains('#') => {
             return Err(Denial::bad_request("the request target has a fragment"));
         }
-        _ if target.starts_with('/') => (None, target),
+        _ if target.starts_with('/') => (None, target.to_owned()),
         Some((scheme, rest)) if is_http(scheme) => {
-            // RFC 9112 §3.2.2: "the origin server MUST ignore the received Host header field (if
-            // any) and instead replace it with the host information of the request-target".
             let end = rest.find(['/', '?']).unwrap_or(rest.len());
             if end == 0 {
                 return Err(Denial::bad_request(BAD_HOST));
@@ -58,20 +55,33 @@ pub fn admit(head: &mut RequestHead) -> Result<Admitted, Denial> {
                 path if path.starts_with('/') => path.to_owned(),
                 query => format!("/{query}"),
             };
-            (Some(rest[..end].to_owned()), path)
+            (Some((scheme, &rest[..end])), path)
         }
-        _ if target == "*" && head.method.as_ref() == b"OPTIONS" => (None, target),
+        _ if target == "*" && head.method.as_ref() == b"OPTIONS" => (None, target.to_owned()),
         _ => return Err(Denial::bad_request("the request target is not a path")),
     };
     let host = host(head)?;
     let host = match authority {
         None => host,
-        Some(authority) => {
-            let host = host_name(&authority).ok_or_else(|| Denial::bad_request(BAD_HOST))?;
+        Some((scheme, authority)) => {
+            let name = host_name(authority).ok_or_else(|| Denial::bad_request(BAD_HOST))?;
+            // RFC 9112 §3.2: "a client MUST send a field value for Host that is identical to that
+            // authority component". One that does not has somebody in between read the other one.
+            if let Some(sent) = head.fields.get("host")
+                && !is_same(sent, authority, scheme)
+            {
+                return Err(Denial::bad_request("Host is not the host of the request target"));
+            }
+            let authority = authority.to_owned();
             head.fields.set("Host", authority);
-            host
+            name
         }
     };
+    let path = match target.as_str() {
+        "*" => "/",
+        target => target.split('?').next().unwrap_or_default(),
+    };
+    let path = path::check(path).map_err(Denial::bad_request)?.into_owned();
     let says = |token| head.fields.has_token("connection", token);
     let keep_alive = match head.version {
         Version::Http11 | Version::Http2 => !says("close"),
@@ -79,12 +89,22 @@ pub fn admit(head: &mut RequestHead) -> Result<Admitted, Denial> {
     };
     let expects_continue =
         head.version != Version::Http10 && head.fields.has_token("expect", "100-continue");
-    Ok(Admitted { framing, host, target, keep_alive, expects_continue })
+    Ok(Admitted { framing, host, target, path, keep_alive, expects_continue })
 }
 
 /// RFC 9110 §4.2.3: schemes compare without case.
 fn is_http(scheme: &str) -> bool {
     scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")
+}
+
+/// Whether two authorities are the same but for case and the scheme's own port.
+fn is_same(host: &[u8], authority: &str, scheme: &str) -> bool {
+    let port: &[u8] = if scheme.eq_ignore_ascii_case("http") { b":80" } else { b":443" };
+    let plain = |text: &[u8]| {
+        let text = text.strip_suffix(port).unwrap_or(text);
+        text.strip_suffix(b":").unwrap_or(text).to_ascii_lowercase()
+    };
+    plain(host) == plain(authority.as_bytes())
 }
 
 const BAD_HOST: &str = "Host is not a host name or address with an optional port";
@@ -125,10 +145,14 @@ fn host_name(authority: &str) -> Option<String> {
             (name, &authority[end..])
         }
     };
-    let digits = port.strip_prefix(':').unwrap_or(port);
-    let port_is_legal = (port.is_empty() || port.starts_with(':'))
-        && digits.len() <= 5
-        && digits.bytes().all(|byte| byte.is_ascii_digit());
+    // Digits only: `u16::from_str` would take "+80".
+    let is_port = |digits: &str| {
+        digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok()
+    };
+    let port_is_legal = match port.strip_prefix(':') {
+        None => port.is_empty(),
+        Some(digits) => digits.is_empty() || is_port(digits),
+    };
     port_is_legal.then(|| name.to_ascii_lowercase())
 }
 
@@ -147,12 +171,12 @@ mod tests {
             ("GET /a?b", "Host: A.Example:80", ("a.example", "/a?b")),
             ("GET /a", "Host: [::1]:80", ("[::1]", "/a")),
             ("GET /a", "Host:", ("", "/a")),
-            ("GET http://b:81/c?d", "Host: a", ("b", "/c?d")),
-            ("GET http://b?d", "Host: a", ("b", "/?d")),
-            ("GET http://b", "Host: a", ("b", "/")),
-            ("GET HTTP://b/c", "Host: a", ("b", "/c")),
+            ("GET http://b:81/c?d", "Host: B:81", ("b", "/c?d")),
+            ("GET http://b?d", "Host: b:80", ("b", "/?d")),
+            ("GET https://b:443", "Host: b", ("b", "/")),
+            ("GET HTTP://b:/c", "Host: b", ("b", "/c")),
             ("OPTIONS *", "Host: a", ("a", "*")),
-            ("OPTIONS http://b", "Host: a", ("b", "*")),
+            ("OPTIONS http://b", "Host: b", ("b", "*")),
         ] {
             let found = check(&format!("{start} HTTP/1.1\r\n{host}\r\n\r\n")).unwrap();
             assert_eq!((found.host.as_str(), found.target.as_str()), expected, "{start} {host}");
@@ -166,7 +190,7 @@ mod tests {
 
     #[test]
     fn an_absolute_target_replaces_host() {
-        let text = "GET http://b:81/ HTTP/1.1\r\nHost: a\r\n\r\n";
+        let text = "GET http://b:81/ HTTP/1.1\r\nHost: B:81\r\n\r\n";
         let mut head = parse_request(text.as_bytes()).unwrap().unwrap().0;
         admit(&mut head).unwrap();
         assert_eq!(head.fields.all("host").collect::<Vec<_>>(), ["b:81"]);
@@ -188,6 +212,12 @@ mod tests {
             ("GET * HTTP/1.1\r\nHost: a\r\n\r\n", 400),
             ("GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n", 400),
             ("GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+            ("GET http://b/ HTTP/1.1\r\nHost: b:81\r\n\r\n", 400),
+            ("GET http://b/ HTTP/1.1\r\nHost: b:443\r\n\r\n", 400),
+            ("GET http://b/ HTTP/1.1\r\nHost:\r\n\r\n", 400),
+            ("GET / HTTP/1.1\r\nHost: a:65536\r\n\r\n", 400),
+            ("GET /v1/../a HTTP/1.1\r\nHost: a\r\n\r\n", 400),
             ("CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n", 405),
             ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\n", 400),
         ] {

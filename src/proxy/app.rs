@@ -51,6 +51,9 @@ impl Shared {
     }
 }
 
+/// Empty lines before a request that are read over: old clients put one behind a body.
+const EMPTY_LINES_MAX: usize = 8;
+
 /// The application of one listener.
 pub struct App {
     shared: Arc<Shared>,
@@ -185,12 +188,16 @@ impl ServerApp for App {
 }
 
 /// Waits until a request begins: RFC 9112 §2.2 has a server ignore "at least one empty line (CRLF)
-/// received prior to the request-line". `false` is the connection's end.
+/// received prior to the request-line". More of them than [`EMPTY_LINES_MAX`] count as a part of the
+/// head, with its limits of size and time. `false` is the connection's end.
 async fn begins(client: &mut Client) -> bool {
+    let mut left = EMPTY_LINES_MAX;
     loop {
-        let empty = client.inbox.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-        client.inbox.drain(..empty);
-        if !client.inbox.is_empty() {
+        while left > 0 && client.inbox.starts_with(b"\r\n") {
+            client.inbox.drain(..2);
+            left -= 1;
+        }
+        if !client.inbox.is_empty() && client.inbox != b"\r" {
             return true;
         }
         if !client.read_more().await {
@@ -207,9 +214,7 @@ pub async fn parse_head(client: &mut Client, limit: usize) -> Result<Option<Requ
             HeadError::Syntax(httparse::Error::TooManyHeaders) => {
                 Denial::new(431, "head_too_large", "too many header fields")
             }
-            HeadError::Syntax(httparse::Error::Version) => {
-                Denial::new(505, "version_not_supported", "only HTTP/1.0 and HTTP/1.1")
-            }
+            HeadError::Version => Denial::new(505, "version_not_supported", error.to_string()),
             error => Denial::bad_request(error),
         })?;
         match parsed {

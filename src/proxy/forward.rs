@@ -336,15 +336,14 @@ fn mix(number: u64) -> u64 {
     (number ^ 0x9E37_79B9_7F4A_7C15).wrapping_mul(0xD6E8_FEB8_6659_FD93).rotate_left(29)
 }
 
-/// The target without the prefix; what is left begins with a slash.
+/// The target without the prefix; what is left begins with a slash. A prefix ends with a segment:
+/// without `/api`, `/api../x` would be a dot segment that nobody has checked.
 fn stripped<'t>(target: &'t str, prefix: &str) -> Cow<'t, str> {
-    match target.strip_prefix(prefix) {
-        Some(rest) if !prefix.is_empty() => {
-            if rest.starts_with('/') {
-                Cow::Borrowed(rest)
-            } else {
-                Cow::Owned(format!("/{rest}"))
-            }
+    let rest = target.strip_prefix(prefix).filter(|_| !prefix.is_empty());
+    match rest {
+        Some(rest) if rest.starts_with('/') => Cow::Borrowed(rest),
+        Some(rest) if prefix.ends_with('/') || rest.is_empty() || rest.starts_with('?') => {
+            Cow::Owned(format!("/{rest}"))
         }
         _ => Cow::Borrowed(target),
     }
@@ -363,6 +362,8 @@ mod tests {
             ("/api?x", "/api", "/?x"),
             ("/other", "/api", "/other"),
             ("/a", "", "/a"),
+            ("/api../x", "/api", "/api../x"),
+            ("/apis/x", "/api", "/apis/x"),
         ] {
             assert_eq!(stripped(target, prefix), expected, "{target} {prefix}");
         }

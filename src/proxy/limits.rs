@@ -109,8 +109,8 @@ impl Limits {
         Err(Denial { retry_after: Some(1), ..Denial::new(status, kind, message) })
     }
 
-    /// draft-ietf-httpapi-ratelimit-headers-10 §3 and §4: lists of quoted names with parameters, `q`
-    /// and `w` for quota and window, `r` for what remains, `t` for when all of it will be back.
+    /// draft-ietf-httpapi-ratelimit-headers-10 §3 and §4: lists of quoted names with parameters,
+    /// `q` and `w` for quota and window, `r` for what remains, `t` for when all will be back.
     fn rate_fields(&self, verdict: Verdict) -> [OwnField; 2] {
         let (route, remaining) = (&self.route, verdict.remaining);
         let reset = whole_seconds(verdict.full_after);

@@ -1,5 +1,7 @@
 //! Which route takes a request. Pure.
 
+pub mod path;
+
 use std::cmp::Reverse;
 
 use crate::config::model::{HostPattern, PathPattern, Route};

@@ -128,12 +128,41 @@ async fn the_authority_of_an_absolute_target_replaces_host() {
     let upstream = Upstream::answering(OK).await;
     let proxy = Proxy::to(upstream.address).route("hosts = [\"right.example\"]").start().await;
     let mut client = proxy.client().await;
-    client.send("GET http://Right.example:81/a?b HTTP/1.1\r\nHost: wrong.example\r\n\r\n").await;
-    assert_eq!(client.response().await.status, 200, "it is routed by the target's authority");
+    client.send("GET http://Right.example:80/a?b HTTP/1.1\r\nHost: right.EXAMPLE\r\n\r\n").await;
+    assert_eq!(client.response().await.status, 200, "they differ in nothing that matters");
     let requests = upstream.requests();
     assert!(requests[0].starts_with("GET /a?b HTTP/1.1\r\n"), "{requests:?}");
-    assert!(requests[0].contains("Host: Right.example:81\r\n"), "{requests:?}");
-    assert!(!requests[0].contains("wrong"), "nothing is left of the other: {requests:?}");
+    assert!(requests[0].contains("Host: Right.example:80\r\n"), "{requests:?}");
+    assert!(!requests[0].contains("EXAMPLE"), "nothing is left of the other: {requests:?}");
+    client.send("GET http://right.example/ HTTP/1.0\r\n\r\n").await;
+    assert_eq!(client.response().await.status, 200, "HTTP/1.0 needs no Host");
+    let mut client = proxy.client().await;
+    client.send("GET http://right.example/ HTTP/1.1\r\nHost: wrong.example\r\n\r\n").await;
+    is_refused(&mut client, 400, "somebody in between may have routed it by the other").await;
+}
+
+#[tokio::test]
+async fn a_route_takes_a_path_however_it_is_encoded() {
+    let upstream = Upstream::answering(OK).await;
+    let proxy = Proxy::to(upstream.address)
+        .tables("[routes.own]\npaths = [\"/admin/\"]\nrespond = { status = 403, body = \"\" }")
+        .start()
+        .await;
+    let mut client = proxy.client().await;
+    for (path, status) in [
+        ("/admin/x", 403),
+        ("/%61dmin/x", 403),
+        ("/%61%64%6D%69%6e/x", 403),
+        ("/Admin/x", 200),
+        ("/%2561dmin/x", 200),
+        ("/admin%2Fx", 200),
+        ("//admin/x", 200),
+    ] {
+        client.get(path).await;
+        assert_eq!(client.response().await.status, status, "{path}");
+    }
+    let requests = upstream.requests();
+    assert!(requests[1].starts_with("GET /%2561dmin/x "), "it goes on as it came: {requests:?}");
 }
 
 #[tokio::test]

@@ -279,7 +279,7 @@ async fn the_target_is_kept_byte_for_byte() {
     for target in [
         "/?",
         "/a?b?c=d&&e&f=%20%2F%2f+;x='*'!()",
-        "/a%2Fb/../c//d/./e/?q",
+        "/a%2Fb/%7Ec//d/%65/?q=/../.",
         "//double",
         "/?url=http://x/y?z:@",
         "/?q={\"json\":[1,2]}|^`",

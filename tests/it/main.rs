@@ -42,6 +42,8 @@ mod impatient;
 mod leave;
 /// What a route refuses to have more of, and that every place is given back.
 mod limits;
+/// Requests that two servers could read in two ways.
+mod malformed;
 /// Names whose addresses change.
 mod names;
 /// Programs that nobody here wrote: a browser, curl, Node, Python, nginx, promtool.
