@@ -92,7 +92,8 @@ async fn send_ends_an_upstream_that_does_not_read_the_request() {
         drop(upstream);
     })
     .await;
-    let proxy = Proxy::to(upstream.address).route("timeouts.send = \"300ms\"").start().await;
+    let rules = "timeouts.send = \"300ms\"\nlimits.max_request_body = \"off\"";
+    let proxy = Proxy::to(upstream.address).route(rules).start().await;
     let mut client = proxy.client().await;
     client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 100000000\r\n\r\n").await;
     let (mut read, mut write) = client.stream.into_split();
