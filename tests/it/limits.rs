@@ -395,12 +395,21 @@ async fn a_body_that_says_it_is_too_long_is_refused_at_once() {
     let mut client = proxy.client().await;
     client.post("/", &[b'x'; 1024]).await;
     assert_eq!(client.response().await.status, 200, "exactly as long as it may be");
-    client.post("/", &[b'x'; 1025]).await;
+    // If the rest were not read over, this would be the next request.
+    let mut hidden = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n".to_vec();
+    hidden.resize(1025, b'x');
+    client.post("/", &hidden).await;
     let response = client.response().await;
     assert_eq!(response.error(), ("body_too_large".into(), 413));
     assert_eq!(response.field("connection"), None, "short enough to be read");
     client.get("/").await;
     assert_eq!(client.response().await.status, 200, "and the next request is found behind it");
+    let last = upstream.requests().pop().unwrap();
+    assert!(last.starts_with("GET / HTTP/1.1\r\n"), "{last}");
+    let mut client = proxy.client().await;
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1025\r\n\r\nx").await;
+    assert_eq!(client.response().await.status, 413);
+    assert!(!client.ends().await, "a body that does not come is not waited for");
     for lines in ["", "Expect: 100-continue\r\n"] {
         let mut client = proxy.client().await;
         let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n";
@@ -411,7 +420,7 @@ async fn a_body_that_says_it_is_too_long_is_refused_at_once() {
         assert!(!client.ends().await);
     }
     assert_eq!(upstream.requests().len(), 2);
-    assert_eq!(proxy.metric(&limited("\"body\"")).await, 3.0);
+    assert_eq!(proxy.metric(&limited("\"body\"")).await, 4.0);
 }
 
 #[tokio::test]
