@@ -49,7 +49,7 @@ impl Asker {
     /// What the server says. Those who ask the same at the same time share one question, which goes
     /// on if its first client leaves.
     pub async fn ask(self: &Arc<Self>, question: Question) -> Verdict {
-        let Some(cache) = &self.cache else { return self.put(&question).await };
+        let Some(cache) = &self.cache else { return Box::pin(self.put(&question)).await };
         let digest = question.digest();
         let mut answer = {
             let mut cache = locked(cache);
@@ -61,7 +61,8 @@ impl Asker {
                 None => {
                     let (sender, answer) = watch::channel(None);
                     cache.asking.insert(digest, answer.clone());
-                    tokio::spawn(Arc::clone(self).find_out(question, digest, sender));
+                    // Boxed before it is handed over: every exchange would hold room for it.
+                    tokio::spawn(Box::pin(Arc::clone(self).find_out(question, digest, sender)));
                     answer
                 }
             }

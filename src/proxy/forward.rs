@@ -182,7 +182,9 @@ impl Forward<'_> {
         let (end, denial) = match answered {
             Answered::Ended(end, denial) => (end, denial),
             Answered::Switches(head) => {
-                let switched = self.switch(*head, around, meter, client, rest, &reached).await;
+                // Boxed, so that those who do not switch hold no room for it.
+                let switched = self.switch(*head, around, meter, client, rest, &reached);
+                let switched = Box::pin(switched).await;
                 if switched.reason == CloseReason::ClientClosed {
                     meter.cancelled(switched.at, clock::now());
                 }

@@ -68,8 +68,10 @@ mod readme;
 mod replay;
 /// Upstream connections: which are used again, which are not, and how they are counted.
 mod reuse;
-/// Clients that do not read.
+/// Clients that do not read, or send too slowly.
 mod slow;
+/// The same by a program that is made for it.
+mod slowhttptest;
 /// The shape of the source: layers, edges, sizes.
 mod tidy;
 /// Each deadline, and the reason that it ends with.
