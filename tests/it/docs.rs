@@ -6,6 +6,7 @@ use rcgen::{KeyPair, PublicKeyData as _};
 use serde_json::json;
 
 use crate::cli::{longwire, text, write};
+use crate::harness::Authority;
 
 /// Where the documents have files.
 const FOLDER: &str = "/etc/longwire";
@@ -22,6 +23,17 @@ fn every_configuration_is_a_good_one() {
     let set = json!({ "keys": [{ "kty": "EC", "crv": "P-256", "kid": "a", "x": x, "y": y }] });
     std::fs::write(files.path().join("keys.json"), set.to_string()).unwrap();
 
+    let authority = Authority::new();
+    std::fs::create_dir(files.path().join("tls")).unwrap();
+    for name in ["chat", "wild"] {
+        authority.sign(name, &[&format!("{name}.example.com")]);
+        for end in ["crt", "key"] {
+            let file = format!("{name}.{end}");
+            std::fs::copy(authority.file(&file), files.path().join("tls").join(file)).unwrap();
+        }
+    }
+    std::fs::copy(authority.file("ca.pem"), files.path().join("tls/clients.pem")).unwrap();
+
     let mut count = 0;
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
     for document in std::fs::read_dir(docs).unwrap() {
@@ -36,5 +48,5 @@ fn every_configuration_is_a_good_one() {
             count += 1;
         }
     }
-    assert!(count >= 6, "the documents show {count} configurations");
+    assert!(count >= 11, "the documents show {count} configurations");
 }
