@@ -159,12 +159,7 @@ fn joined(fields: &Fields, name: &str, member: &str) -> String {
 }
 
 fn via(fields: &mut Fields, received: Version) {
-    let version = match received {
-        Version::Http10 => "1.0",
-        Version::Http11 => "1.1",
-        Version::Http2 => "2.0",
-    };
-    let list = joined(fields, "via", &format!("{version} {PSEUDONYM}"));
+    let list = joined(fields, "via", &format!("{} {PSEUDONYM}", received.number()));
     fields.set("Via", list);
 }
 

@@ -19,6 +19,17 @@ pub enum Version {
     Http2,
 }
 
+impl Version {
+    /// Its number, as `Via` and logs have it.
+    pub fn number(self) -> &'static str {
+        match self {
+            Self::Http10 => "1.0",
+            Self::Http11 => "1.1",
+            Self::Http2 => "2.0",
+        }
+    }
+}
+
 /// What a client sent up to the empty line.
 #[derive(Debug, Clone)]
 pub struct RequestHead {

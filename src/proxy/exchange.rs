@@ -134,6 +134,7 @@ impl Request {
             route: "",
             client: context.peer,
             principal: self.principal.as_deref(),
+            version: self.version.number(),
             method: &self.method,
             path: &self.path,
             status,

@@ -19,6 +19,8 @@ pub struct Record<'a> {
     pub client: Option<SocketAddr>,
     /// Whoever asks, by the name that the configuration has for them.
     pub principal: Option<&'a str>,
+    /// The client's version of HTTP.
+    pub version: &'static str,
     /// The request's method.
     pub method: &'a str,
     /// The path without its query, which may hold secrets.
@@ -52,6 +54,7 @@ impl AccessLog {
             id = record.id,
             route = record.route,
             kind = record.kind.label(),
+            version = record.version,
             method = record.method,
             path = record.path,
             status = record.status,
@@ -80,6 +83,7 @@ impl AccessLog {
             id = record.id,
             route = record.route,
             kind = record.kind.label(),
+            version = record.version,
             method = record.method,
             path = record.path,
             status = record.status,

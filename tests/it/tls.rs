@@ -53,6 +53,8 @@ async fn curl_speaks_both_protocols_and_the_upstream_hears_of_tls() {
         assert!(head.contains("X-Forwarded-Proto: https\r\n"), "{head}");
         assert!(head.contains(&format!("Via: {via} longwire\r\n")), "{head}");
         assert!(head.contains(";proto=https;"), "{head}");
+        let ends = proxy.logged("end", upstream.requests().len()).await;
+        assert_eq!(ends.last().unwrap()["version"], via);
     }
     let accepted = proxy.metric(&["longwire_connections_accepted_total{"]).await;
     assert_eq!(accepted, 2.0);
