@@ -35,9 +35,9 @@ fn every_configuration_is_a_good_one() {
     std::fs::copy(authority.file("ca.pem"), files.path().join("tls/clients.pem")).unwrap();
 
     let mut count = 0;
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
-    for document in std::fs::read_dir(docs).unwrap() {
-        let path = document.unwrap().path();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    for path in docs.chain([root.join("README.md")]) {
         let document = std::fs::read_to_string(&path).unwrap();
         for block in document.split("```toml\n").skip(1) {
             let block = block.split("```").next().unwrap();
@@ -48,5 +48,5 @@ fn every_configuration_is_a_good_one() {
             count += 1;
         }
     }
-    assert!(count >= 11, "the documents show {count} configurations");
+    assert!(count >= 13, "the documents show {count} configurations");
 }

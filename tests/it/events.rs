@@ -1,6 +1,8 @@
-use std::time::Duration;
+use std::sync::Arc;
 
-use crate::harness::{Proxy, Upstream};
+use tokio::sync::Semaphore;
+
+use crate::harness::{Proxy, Upstream, soon};
 
 #[tokio::test]
 async fn ten_thousand_events_arrive_byte_for_byte() {
@@ -32,12 +34,18 @@ fn event(number: usize) -> String {
 
 #[tokio::test]
 async fn paced_events_come_in_reads_of_their_own() {
-    let upstream = Upstream::sse(|mut upstream| async move {
-        for number in 0..50 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            upstream.chunk(event(number)).await;
+    // The next one is written when the one before has been read.
+    let turns = Arc::new(Semaphore::new(0));
+    let turn = Arc::clone(&turns);
+    let upstream = Upstream::sse(move |mut upstream| {
+        let turn = Arc::clone(&turn);
+        async move {
+            for number in 0..50 {
+                soon("its turn", turn.acquire()).await.unwrap().forget();
+                upstream.chunk(event(number)).await;
+            }
+            upstream.hold().await;
         }
-        upstream.hold().await;
     })
     .await;
     let proxy = Proxy::to(upstream.address).start().await;
@@ -46,6 +54,7 @@ async fn paced_events_come_in_reads_of_their_own() {
     client.head().await;
     assert!(client.inbox.is_empty(), "the head is sent before there is an event");
     for number in 0..50 {
+        turns.add_permits(1);
         let data = event(number);
         let read = String::from_utf8(client.read().await.unwrap()).unwrap();
         assert_eq!(read, format!("{:x}\r\n{data}\r\n", data.len()), "one read, one event");
@@ -54,12 +63,17 @@ async fn paced_events_come_in_reads_of_their_own() {
 
 #[tokio::test]
 async fn a_stream_without_a_length_is_not_held_back_either() {
-    let upstream = Upstream::serve(|mut upstream| async move {
-        upstream.request().await;
-        upstream.write("HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n\r\n").await;
-        for number in 0..10 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            upstream.write(format!("{{\"n\":{number}}}\n")).await;
+    let turns = Arc::new(Semaphore::new(0));
+    let turn = Arc::clone(&turns);
+    let upstream = Upstream::serve(move |mut upstream| {
+        let turn = Arc::clone(&turn);
+        async move {
+            upstream.request().await;
+            upstream.write("HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n\r\n").await;
+            for number in 0..10 {
+                soon("its turn", turn.acquire()).await.unwrap().forget();
+                upstream.write(format!("{{\"n\":{number}}}\n")).await;
+            }
         }
     })
     .await;
@@ -68,6 +82,7 @@ async fn a_stream_without_a_length_is_not_held_back_either() {
     client.get("/").await;
     client.head().await;
     for number in 0..10 {
+        turns.add_permits(1);
         assert_eq!(client.text().await, format!("{{\"n\":{number}}}\n"));
         assert!(number == 9 || client.inbox.is_empty(), "nothing more came with it");
     }
