@@ -18,6 +18,10 @@ pub struct Registry {
     shards: [Mutex<Vec<Weak<Entry>>>; SHARDS],
     next: AtomicU64,
     open: AtomicU64,
+    /// Connections that may have to send when their exchanges are over.
+    carriers: AtomicU64,
+    /// What [`Entry::draining`] of a new exchange is.
+    draining: AtomicU64,
     emptied: Notify,
 }
 
@@ -75,9 +79,8 @@ impl Entry {
         (self.number as f64 * 0.618_033_988_749_895).fract()
     }
 
-    fn drain(&self, spread: Duration) {
-        let millis = u64::try_from(spread.as_millis()).unwrap_or(u64::MAX - 1);
-        self.draining.store(millis + 1, Ordering::Release);
+    fn drain(&self, draining: u64) {
+        self.draining.store(draining, Ordering::Release);
         self.waker.wake();
     }
 
@@ -108,8 +111,22 @@ impl Drop for Place {
     }
 }
 
+/// A connection that carries exchanges and may have to send when they are over: what waits for an
+/// HTTP/2 client's windows is still its due. Over when dropped.
+pub struct Carrier {
+    registry: Arc<Registry>,
+}
+
+impl Drop for Carrier {
+    fn drop(&mut self) {
+        if self.registry.carriers.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.registry.emptied.notify_waiters();
+        }
+    }
+}
+
 impl Registry {
-    /// Enters a new exchange.
+    /// Enters a new exchange. One that comes while the process drains is told so, too.
     pub fn enter(self: &Arc<Self>) -> Place {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let entry = Arc::new(Entry { number, ..Entry::default() });
@@ -121,7 +138,19 @@ impl Registry {
             shard.retain(|entry| entry.strong_count() > 0);
         }
         shard.push(Arc::downgrade(&entry));
+        drop(shard);
+        // Whoever tells all says it here first, so that it is heard either way.
+        match self.draining.load(Ordering::SeqCst) {
+            0 => {}
+            draining => entry.drain(draining),
+        }
         Place { entry, registry: Arc::clone(self) }
+    }
+
+    /// Enters a connection that [`Self::emptied`] is to wait for.
+    pub fn carry(self: &Arc<Self>) -> Carrier {
+        self.carriers.fetch_add(1, Ordering::AcqRel);
+        Carrier { registry: Arc::clone(self) }
     }
 
     /// How many exchanges are open.
@@ -129,9 +158,11 @@ impl Registry {
         self.open.load(Ordering::Acquire)
     }
 
-    /// Tells all that are open now that the process drains.
+    /// Tells all that are open, and those that still come, that the process drains.
     pub fn drain_all(&self, spread: Duration) {
-        self.each(|entry| entry.drain(spread));
+        let millis = u64::try_from(spread.as_millis()).unwrap_or(u64::MAX - 1);
+        self.draining.store(millis + 1, Ordering::SeqCst);
+        self.each(|entry| entry.drain(millis + 1));
     }
 
     /// Tells all that are open now to end.
@@ -146,14 +177,14 @@ impl Registry {
         }
     }
 
-    /// Waits until no exchange is open.
+    /// Waits until no exchange is open, and no connection that carried any.
     pub async fn emptied(&self) {
         loop {
             let emptied = self.emptied.notified();
             tokio::pin!(emptied);
             // Enrolled before the look, so that no notice is lost between the two.
             emptied.as_mut().enable();
-            if self.open() == 0 {
+            if self.open() == 0 && self.carriers.load(Ordering::Acquire) == 0 {
                 return;
             }
             emptied.await;
@@ -194,7 +225,25 @@ mod tests {
         });
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
+        let carrier = registry.carry();
         drop(place);
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished(), "the connection may still send");
+        drop(carrier);
         waiting.await.unwrap();
+    }
+
+    #[test]
+    fn whoever_comes_while_the_process_drains_is_told_so() {
+        let registry = Arc::new(Registry::default());
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let before = registry.enter();
+        assert_eq!(before.entry().poll_order(&mut cx), Order::RunOn);
+        let spread = Duration::from_secs(3);
+        registry.drain_all(spread);
+        let after = registry.enter();
+        for place in [before, after] {
+            assert_eq!(place.entry().poll_order(&mut cx), Order::Drain { spread });
+        }
     }
 }

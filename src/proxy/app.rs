@@ -231,6 +231,7 @@ impl App {
     /// Serves a connection's requests, each in a task of its own.
     async fn serve_http2(self: Arc<Self>, transport: Transport, peer: Option<SocketAddr>) {
         let open = self.metrics.open(Spoken::Http2);
+        let carrier = self.shared.registry.carry();
         let limits = SessionLimits::new(&self.listener);
         let handle = |head, exchange: Exchange| {
             let app = Arc::clone(&self);
@@ -249,7 +250,7 @@ impl App {
             let client = peer.map(tracing::field::display);
             tracing::warn!(listener = self.listener.name, client, ?flood, "HTTP/2 client cut off");
         }
-        drop(open);
+        drop((open, carrier));
     }
 
     /// Waits for the head of the next request. `Ok(None)` is the connection's quiet end.

@@ -1,8 +1,9 @@
 use std::time::{Duration, Instant};
 
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::harness::{Proxy, Upstream, until};
+use crate::harness::{Client, Proxy, Upstream, find, until};
 
 const DRAIN: &str = "workers = 2\ndrain = { grace = \"GRACE\", min_wait = \"0s\" }";
 
@@ -94,4 +95,68 @@ async fn min_wait_keeps_accepting_while_not_ready() {
     client.get("/").await;
     assert_eq!(client.response().await.status, 200, "load balancers need a moment to notice");
     assert_eq!(proxy.exit_code().await, Some(0));
+}
+
+/// HTTP/2 has taken it from the exchange, and the connection has not taken it from HTTP/2.
+#[tokio::test]
+async fn a_response_that_waits_behind_others_is_delivered_before_the_process_ends() {
+    let upstream = Upstream::serve(|mut upstream| async move {
+        let asked = upstream.request().await;
+        if asked.starts_with("GET /short ") {
+            upstream.write("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nshort").await;
+            return upstream.hold().await;
+        }
+        upstream.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+        let chunk = [&b"4000\r\n"[..], &[b'x'; 0x4000], b"\r\n"].concat();
+        while upstream.stream.write_all(&chunk).await.is_ok() {}
+    })
+    .await;
+    let mut proxy = Proxy::to(upstream.address).server(&DRAIN.replace("GRACE", "1m")).start().await;
+    let mut client = Client::connect_narrow(proxy.address).await;
+    let most = 0x7fff_ffff_u32.to_be_bytes();
+    client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    // SETTINGS_INITIAL_WINDOW_SIZE, and the connection's window: all the room that there can be.
+    client.send(frame(4, 0, 0, &[&[0, 4], &most[..]].concat())).await;
+    client.send(frame(8, 0, 0, &0x7fff_0000_u32.to_be_bytes())).await;
+    client.send(frame(1, 5, 1, &get("/long"))).await;
+    proxy.logged("open", 1).await;
+    // It is stalled when nothing more is taken of it.
+    let mut taken = -1.0;
+    loop {
+        let now = proxy.sum(&["longwire_bytes_total{"]).await;
+        if now > 0.0 && now == taken {
+            break;
+        }
+        taken = now;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    client.send(frame(1, 5, 3, &get("/short"))).await;
+    let short = proxy.logged("end", 1).await;
+    assert_eq!((&short[0]["path"], &short[0]["reason"]), (&"/short".into(), &"completed".into()));
+    client.send(frame(3, 0, 1, &[0, 0, 0, 8])).await;
+    proxy.logged("end", 2).await;
+    proxy.signal("TERM");
+    proxy.logged("draining", 1).await;
+    let mut came = Vec::new();
+    while find(&came, &frame(0, 1, 3, b"short")).is_none() {
+        let bytes = client.read().await.expect("the rest of what was written");
+        assert!(!bytes.is_empty(), "the end, and the short response was not there");
+        came.extend_from_slice(&bytes);
+    }
+    drop(client);
+    assert_eq!(proxy.exit_code().await, Some(0));
+}
+
+/// A frame of HTTP/2 (RFC 9113 §4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// The fields of a request, as literals (RFC 7541 §6.2.2).
+fn get(path: &str) -> Vec<u8> {
+    let fields = [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", path)];
+    let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+    let literal = |(name, value)| [&[0][..], &text(name), &text(value)].concat();
+    fields.into_iter().flat_map(literal).collect()
 }

@@ -16,6 +16,8 @@ mod admission;
 mod auth;
 /// Bodies up and down: every framing, every cut, both ways at once.
 mod bodies;
+/// Chromium over TLS and HTTP/2: streams, WebSockets, and the one connection beneath them.
+mod browser_h2;
 /// The command line: exit codes, messages, `run` without a file.
 mod cli;
 /// Pages of other origins.

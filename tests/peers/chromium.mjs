@@ -1,5 +1,6 @@
 // Headless Chromium, as installed on this machine, for the browser clients.
-import { accessSync, constants } from 'node:fs';
+import { createHash, X509Certificate } from 'node:crypto';
+import { accessSync, constants, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { chromium } from 'playwright-core';
 
@@ -8,9 +9,20 @@ const FLAGS = [
   '--disable-background-networking', '--disable-component-update', '--disable-sync',
 ];
 
-/** Starts it with a fresh user data directory, which is removed at the end. */
-export function launch() {
-  return chromium.launch({ executablePath: onPath('chromium'), args: FLAGS });
+/**
+ * Starts it with a fresh user data directory, which is removed at the end. `certificate` is a PEM
+ * file: this one is trusted, whoever has signed it, and no other.
+ */
+export function launch({ certificate } = {}) {
+  const trust = certificate ? [`--ignore-certificate-errors-spki-list=${spki(certificate)}`] : [];
+  return chromium.launch({ executablePath: onPath('chromium'), args: [...FLAGS, ...trust] });
+}
+
+/** The hash of a certificate's public key, as Chromium wants it. */
+function spki(file) {
+  const { publicKey } = new X509Certificate(readFileSync(file));
+  const der = publicKey.export({ type: 'spki', format: 'der' });
+  return createHash('sha256').update(der).digest('base64');
 }
 
 function onPath(command) {

@@ -120,3 +120,33 @@ async fn other_protocols_are_not_known() {
     let (response, _stream) = client.send_request(asks("connect-udp"), false).unwrap();
     assert_eq!(soon("a response", response).await.unwrap().status(), 501);
 }
+
+const CONNECT: &[(&str, &str)] = &[
+    (":method", "CONNECT"),
+    (":protocol", "websocket"),
+    (":scheme", "https"),
+    (":authority", "a"),
+    (":path", "/"),
+    ("sec-websocket-version", "13"),
+];
+
+/// A client may say farewell with a close frame and reset the stream behind it in the same packet.
+#[tokio::test]
+async fn what_comes_before_a_reset_is_read() {
+    for flags in [0, END_STREAM] {
+        let (mut served, mut peer) = Peer::meet(SessionLimits::default(), &[]).await;
+        peer.headers(1, 0, CONNECT).await;
+        let (head, mut exchange) = served.request().await;
+        write(&mut exchange, switching(&head).as_bytes()).await;
+        assert!(is_silent(&mut exchange).await);
+        peer.bytes(
+            &[frame(DATA, flags, 1, b"bye"), frame(RST_STREAM, 0, 1, &[0, 0, 0, 8])].concat(),
+        )
+        .await;
+        peer.until_pong().await;
+        assert_eq!(read(&mut exchange, 3).await, "bye", "flags {flags}");
+        let mut rest = Vec::new();
+        let end = soon("the end", exchange.read_to_end(&mut rest)).await;
+        assert_eq!((end.is_ok(), rest.len()), (flags == END_STREAM, 0), "{end:?}");
+    }
+}

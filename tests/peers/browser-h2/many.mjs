@@ -1,0 +1,62 @@
+// A page opens many EventSources to one host and closes all of them at once, as when its tab is
+// left. It tells how many of them ran, how late their events came, and whether the same connection
+// is of use afterwards.
+//
+//   node many.mjs PROXY_URL [--cert FILE] [--streams 50] [--running 50] [--events 10]
+//                 [--gap-ms 200] [--deadline-ms 45000]
+//
+// --running: so many streams are to have all events, and the others none.
+//
+// {"states":{…},"delays":{"median_ms":…,"latest_ms":…},"closed_ms":…,"again":…,"protocols":{…}}
+// `states` counts how many are connecting, open and closed; `closed_ms` is the wall clock just
+// before the first close; `again` is how many of as many new streams had an event afterwards.
+import { expect, number, step } from '../peer.mjs';
+import { having, visit } from './visit.mjs';
+
+const STATES = ['connecting', 'open', 'closed'];
+
+const options = {
+  streams: { type: 'string', default: '50' },
+  running: { type: 'string', default: '50' },
+  events: { type: 'string', default: '10' },
+  'gap-ms': { type: 'string', default: '200' },
+  'deadline-ms': { type: 'string', default: '45000' },
+};
+
+await visit(options, async ({ page, options }) => {
+  const [streams, running, events, gap] = ['streams', 'running', 'events', 'gap-ms'].map((name) =>
+    number(options, name),
+  );
+  await page.evaluate(([streams, gap]) => peer.open(streams, `?gap_ms=${gap}`), [streams, gap]);
+  await having(page, running, events);
+  const seen = await page.evaluate(() => peer.seen());
+  step('closing all at once');
+  const closed = await page.evaluate(() => peer.close());
+
+  const ran = seen.filter(({ numbers }) => numbers.length > 0);
+  expect(ran.length === running, `${ran.length} of ${streams} streams have events`);
+  for (const { opens, errors, numbers } of ran) {
+    expect(opens === 1 && errors === 0, `a stream had ${opens} opens, ${errors} errors`);
+    const whole = numbers.every((number, index) => number === index);
+    expect(whole, `a stream had the events ${numbers.join(' ')}`);
+  }
+
+  step('asking once more');
+  await page.evaluate(() => peer.facts());
+  await page.evaluate(([running, gap]) => peer.open(running, `?gap_ms=${gap}`), [running, gap]);
+  await having(page, running, 1);
+  const again = await page.evaluate(() => peer.having(1));
+  await page.evaluate(() => peer.close());
+  const protocols = await page.evaluate(() => peer.protocols());
+  return { states: count(seen), delays: delays(ran), closed_ms: closed, again, protocols };
+});
+
+function count(seen) {
+  const counted = STATES.map((name, state) => [name, seen.filter((one) => one.state === state)]);
+  return Object.fromEntries(counted.map(([name, those]) => [name, those.length]));
+}
+
+function delays(ran) {
+  const sorted = ran.flatMap(({ delays }) => delays).sort((a, b) => a - b);
+  return { median_ms: sorted[Math.floor(sorted.length / 2)], latest_ms: sorted.at(-1) };
+}
