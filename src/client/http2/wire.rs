@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
@@ -26,6 +26,8 @@ pub(super) struct Wire<IO> {
     io: IO,
     frames: FrameCounter,
     shared: Arc<Shared>,
+    /// What `shared` knows of the head that is awaited.
+    awaited: Option<Instant>,
     /// The client's end has come, or the connection is broken.
     is_over: bool,
     /// Until when it is read after our end.
@@ -36,7 +38,15 @@ impl<IO> Wire<IO> {
     /// Around a connection of which nothing was read.
     pub(super) fn new(io: IO, shared: Arc<Shared>) -> Self {
         let frames = FrameCounter::new(clock::now());
-        Self { io, frames, shared, is_over: false, linger: None }
+        Self { io, frames, shared, awaited: None, is_over: false, linger: None }
+    }
+
+    /// Only a client that is waited for is late with its head, not one whose bytes lie unread.
+    fn await_head(&mut self, since: Option<Instant>) {
+        if self.awaited != since {
+            self.awaited = since;
+            self.shared.awaits_head(since);
+        }
     }
 
     fn wrote(&self, polled: &Poll<io::Result<usize>>, of: usize) {
@@ -82,7 +92,12 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Wire<IO> {
             return Poll::Pending;
         }
         let before = buffer.filled().len();
-        let read = ready!(Pin::new(&mut self.io).poll_read(cx, buffer));
+        let Poll::Ready(read) = Pin::new(&mut self.io).poll_read(cx, buffer) else {
+            let since = self.frames.block_since();
+            self.await_head(since);
+            return Poll::Pending;
+        };
+        self.await_head(None);
         let count = buffer.filled().len() - before;
         self.is_over = read.is_err() || count == 0;
         read?;
