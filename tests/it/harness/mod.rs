@@ -16,8 +16,8 @@ use tokio::net::TcpStream;
 
 pub use client::{Client, Response, find};
 pub use peer::Peer;
-pub use proxy::{Proxy, ProxyBuilder};
-pub use upstream::{Conversation, Upstream};
+pub use proxy::{Proxy, ProxyBuilder, resident_kib};
+pub use upstream::{Conversation, SSE_HEAD, Upstream};
 
 /// For anything that should happen at once; generous, since the machine may be busy.
 pub const SOON: Duration = Duration::from_secs(10);
