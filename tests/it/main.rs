@@ -40,6 +40,8 @@ mod heartbeat;
 mod http2_attacks;
 /// HTTP/2 and HPACK by the letter of their RFCs, in raw frames.
 mod http2_conformance;
+/// What a stream of an HTTP/2 client costs in memory, idle and stalled.
+mod http2_memory;
 /// HTTP/2 clients of others: curl, nghttp, h2load, httpx, Node.
 mod http2_peers;
 /// A model that thinks longer than nginx in front of us waits.
