@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{Semaphore, watch};
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 use super::exchange::{self, After, REPLY_LIMIT};
 use super::opening::Opened;
@@ -209,22 +209,26 @@ impl App {
             return other();
         }
         let mut shutdown = self.shutdown.clone();
-        let mut patience = self.listener.keepalive_timeout;
+        // Like a head: the first byte may take its time, the rest must come within one.
+        let mut deadline = clock::now() + self.listener.keepalive_timeout;
         loop {
             match http2::preface(&client.inbox) {
                 Some(true) => return Ok(true),
                 Some(false) => return other(),
                 None => {}
             }
+            let is_first = client.inbox.is_empty();
             let more = tokio::select! {
-                more = timeout(patience, client.read_more()) => more,
+                more = timeout_at(deadline.into(), client.read_more()) => more,
                 _ = shutdown.wait_for(|&ends| ends) => return Ok(false),
             };
             if more != Ok(true) {
                 // As HTTP/1.1 that has ended, or goes on as slowly.
                 return Ok(false);
             }
-            patience = self.listener.header_timeout;
+            if is_first {
+                deadline = clock::now() + self.listener.header_timeout;
+            }
         }
     }
 

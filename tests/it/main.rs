@@ -44,6 +44,14 @@ mod forwarding;
 mod health;
 /// Heartbeats: when, where, and where not.
 mod heartbeat;
+/// HTTP/2 clients that are unfriendly: what each attack costs, and that nobody else suffers.
+mod http2_attacks;
+/// HTTP/2 and HPACK by the letter of their RFCs, in raw frames.
+mod http2_conformance;
+/// What a stream of an HTTP/2 client costs in memory, idle and stalled.
+mod http2_memory;
+/// HTTP/2 clients of others: curl, nghttp, h2load, httpx, Node.
+mod http2_peers;
 /// A model that thinks longer than nginx in front of us waits.
 mod impatient;
 /// Clients that leave, and how soon the upstream knows.

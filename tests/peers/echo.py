@@ -117,7 +117,7 @@ async def read_request(reader, writer):
     if (request.field("expect") or "").lower() == "100-continue":
         writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     if request.chunked:
-        while size := int((await reader.readline()).split(b";")[0], 16):
+        while size := int((await reader.readuntil(b"\n")).split(b";")[0], 16):
             request.body += await reader.readexactly(size)
             await reader.readexactly(2)
         while (await reader.readline()).strip():

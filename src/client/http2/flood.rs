@@ -1,4 +1,4 @@
-//! Counts frames that are cheap to send and dear to handle. Pure.
+//! Counts frames that are cheap to send and dear to handle, and sees heads that drip. Pure.
 //!
 //! h2 has limits of its own for some of them; this counter sees all, in the bytes as they come, and
 //! before h2 does anything about them.
@@ -72,6 +72,10 @@ pub(super) struct FrameCounter {
     /// When the counted second began.
     since: Instant,
     counts: [u32; PER_SECOND.len()],
+    /// When the block of fields that is under way began.
+    block_since: Option<Instant>,
+    /// With the payload that is being skipped it is complete.
+    ends_block: bool,
 }
 
 impl FrameCounter {
@@ -83,7 +87,15 @@ impl FrameCounter {
             have: 0,
             since: now,
             counts: [0; PER_SECOND.len()],
+            block_since: None,
+            ends_block: false,
         }
+    }
+
+    /// Since when a head, or trailers, are coming: from the front of HEADERS to the last byte of
+    /// the frame with END_HEADERS.
+    pub(super) fn block_since(&self) -> Option<Instant> {
+        self.block_since
     }
 
     /// Takes what was read next; says what there was too much of.
@@ -97,6 +109,10 @@ impl FrameCounter {
             let skipped = self.skip.min(input.len());
             self.skip -= skipped;
             input = &input[skipped..];
+            if self.ends_block && self.skip == 0 {
+                self.ends_block = false;
+                self.block_since = None;
+            }
             let needed = self.needed();
             let taken = (needed - self.have).min(input.len());
             self.front[self.have..self.have + taken].copy_from_slice(&input[..taken]);
@@ -109,11 +125,20 @@ impl FrameCounter {
             if self.needed() == self.have {
                 self.skip = self.payload() - (self.have - FRAME_HEAD_BYTES);
                 self.have = 0;
+                self.follow_block(now);
                 if let Some(kind) = self.kind() {
                     self.count(kind)?;
                 }
             }
         }
+    }
+
+    fn follow_block(&mut self, now: Instant) {
+        if self.front[3] == frame::HEADERS {
+            self.block_since.get_or_insert(now);
+        }
+        let is_block = matches!(self.front[3], frame::HEADERS | frame::CONTINUATION);
+        self.ends_block = is_block && self.front[4] & frame::END_HEADERS != 0;
     }
 
     fn count(&mut self, kind: Flood) -> Result<(), Flood> {
@@ -192,10 +217,12 @@ mod frame {
     pub(super) const WINDOW_UPDATE: u8 = 8;
     pub(super) const CONTINUATION: u8 = 9;
     pub(super) const END_STREAM: u8 = 1;
+    pub(super) const END_HEADERS: u8 = 4;
 }
 
 #[cfg(test)]
 mod tests {
+    use super::frame::{END_HEADERS, END_STREAM};
     use super::*;
     use crate::clock;
 
@@ -256,6 +283,25 @@ mod tests {
             }
         }
         assert_eq!(counter.counts, [0; PER_SECOND.len()]);
+    }
+
+    #[test]
+    fn a_block_of_fields_is_under_way_until_its_last_byte() {
+        let now = clock::now();
+        let (open, end) = (END_STREAM, END_HEADERS | END_STREAM);
+        let two = [frame(1, open, b"fie"), frame(9, 0, b""), frame(9, END_HEADERS, b"lds")];
+        for block in [frame(1, end, b"fields"), two.concat(), frame(1, end, b"")] {
+            let mut counter = counter(now);
+            // Byte by byte; only the first nine tell that it is one.
+            for (at, byte) in block.iter().enumerate() {
+                let later = now + SECOND * u32::try_from(at).unwrap();
+                counter.read(&[*byte], later).unwrap();
+                let begun = (8..block.len() - 1).contains(&at).then_some(now + SECOND * 8);
+                assert_eq!(counter.block_since(), begun, "byte {at} of {block:?}");
+            }
+            counter.read(&frame(0, 0, b"data"), now).unwrap();
+            assert_eq!(counter.block_since(), None);
+        }
     }
 
     /// Any cut counts the same: cuts and order are from a generator whose seed is printed.

@@ -42,7 +42,7 @@ const SMALL_FRAME_BUDGET: usize = 4 * CONNECTION_WINDOW_BYTES as usize;
 const PING_AFTER: Duration = Duration::from_secs(60);
 /// Phones answer late when they wake their radio.
 const PONG_WITHIN: Duration = Duration::from_secs(20);
-/// How long the preface may take, where no listener says otherwise.
+/// How long the preface and each head may take, where no listener says otherwise.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long nothing may be asked, where no listener says otherwise.
 const IDLE: Duration = Duration::from_secs(60);
@@ -52,7 +52,8 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// What one connection may hold and how it is watched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionLimits {
-    /// How long the preface may take: the listener's `header_timeout`.
+    /// How long the preface may take, and each head from the front of its HEADERS to its end: the
+    /// listener's `header_timeout`.
     pub handshake: Duration,
     /// With no request open, time after which the connection is ended: the listener's
     /// `keepalive_timeout`.

@@ -113,6 +113,10 @@ fn host<B>(request: &Request<B>) -> Result<Option<&[u8]>, Refusal> {
     }
     let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
     match (authority, field) {
+        // RFC 9113 §8.3.1: it "MUST NOT include the deprecated userinfo subcomponent".
+        (Some(authority), _) if authority.contains(&b'@') => {
+            Err(Malformed(":authority has a user"))
+        }
         (Some(authority), Some(field)) if !is_same_host(request, authority, field) => {
             Err(Malformed(":authority and Host differ"))
         }

@@ -39,6 +39,9 @@ pub enum Ended {
     Drained,
     /// The client did not answer a ping.
     Dead,
+    /// The client did not send the rest of a head in time. No other frame may stand within one, so
+    /// nothing can come of the connection's other exchanges either.
+    SlowHead,
     /// The client sent too much of something.
     Flood(Flood),
     /// The client broke the protocol, or the connection failed.
@@ -54,6 +57,7 @@ impl Ended {
             Self::Idle => "idle",
             Self::Drained => "drained",
             Self::Dead => "dead",
+            Self::SlowHead => "slow_head",
             Self::Flood(_) => "flood",
             Self::Failed => "failed",
         }
@@ -201,7 +205,7 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin> Session<'a, IO> {
     fn failed(&self, error: &h2::Error) -> Ended {
         tracing::debug!(%error, "HTTP/2 connection failed");
         match self.leaving {
-            Some(ended @ (Ended::Flood(_) | Ended::Dead)) => ended,
+            Some(ended @ (Ended::Flood(_) | Ended::Dead | Ended::SlowHead)) => ended,
             _ if error.reason() == Some(Reason::ENHANCE_YOUR_CALM) && !error.is_remote() => {
                 Ended::Flood(Flood::Protocol)
             }
@@ -293,11 +297,18 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin> Session<'a, IO> {
         let alive = self.alive.next(now);
         let idle = self.idle_since.filter(|_| self.leaving.is_none());
         let idle = idle.map(|since| since + self.limits.idle);
-        let next = [idle, self.close_at].into_iter().flatten().fold(alive, Instant::min);
+        let next =
+            [idle, self.close_at, self.head_due()].into_iter().flatten().fold(alive, Instant::min);
         if self.armed.is_none_or(|armed| next < armed) {
             self.armed = Some(next);
             self.sleep.as_mut().reset(next.into());
         }
+    }
+
+    /// When a head is late.
+    fn head_due(&self) -> Option<Instant> {
+        let since = self.shared.head_since().filter(|_| !self.is_cut_off);
+        since.map(|since| since + self.limits.handshake)
     }
 
     /// Does what is due; gives the end if this is it.
@@ -308,6 +319,10 @@ impl<'a, IO: AsyncRead + AsyncWrite + Unpin> Session<'a, IO> {
                 return self.leaving;
             }
             self.cut_off(Reason::NO_ERROR, now);
+        }
+        if self.head_due().is_some_and(|at| at <= now) {
+            self.leaving = Some(Ended::SlowHead);
+            self.cut_off(Reason::ENHANCE_YOUR_CALM, now);
         }
         let streams = usize::from(self.connection.has_streams());
         match self.alive.due(streams, now) {

@@ -4,6 +4,7 @@ use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::task::Waker;
+use std::time::Instant;
 
 use atomic_waker::AtomicWaker;
 use bytes::Bytes;
@@ -26,6 +27,8 @@ pub(super) struct Shared {
     /// It did not take all that it could.
     is_blocked: AtomicBool,
     flood: OnceLock<Flood>,
+    /// Since when the client owes the rest of a head.
+    awaits_head: Mutex<Option<Instant>>,
     /// Streams that are to be reset, and why.
     cuts: Mutex<Vec<Cut>>,
 }
@@ -100,6 +103,17 @@ impl Shared {
         // The first is the reason.
         let _ = self.flood.set(flood);
         self.task.wake();
+    }
+
+    /// The client owes the rest of a head, since then; or it does not, or what it has sent is still
+    /// to be read.
+    pub(super) fn awaits_head(&self, since: Option<Instant>) {
+        *self.awaits_head.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+
+    /// Since when the client owes the rest of a head.
+    pub(super) fn head_since(&self) -> Option<Instant> {
+        *self.awaits_head.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the client sends too much of.

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 pub use authority::Authority;
 pub use client::{Client, Response, find};
 pub use peer::Peer;
-pub use proxy::{Proxy, ProxyBuilder};
+pub use proxy::{Proxy, ProxyBuilder, resident_kib};
 pub use upstream::{Conversation, SSE_HEAD, Upstream};
 
 /// For anything that should happen at once; generous, since the machine may be busy.

@@ -214,6 +214,11 @@ impl Conversation {
         self.inbox.drain(..length.min(self.inbox.len())).collect()
     }
 
+    /// Counts a request that was read by its head.
+    pub fn note(&self, head: &str) {
+        self.requests.lock().unwrap().push(head.to_owned());
+    }
+
     async fn more(&mut self) -> bool {
         let mut space = vec![0; 64 * 1024];
         let count = self.stream.read(&mut space).await.unwrap_or(0);

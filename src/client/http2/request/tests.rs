@@ -91,6 +91,7 @@ fn malformed_requests_are_refused() {
         ("GET", "ftp://a/", &[][..], true),
         ("GET", "a", &[], true),
         ("GET", "*", &[], true),
+        ("GET", "http://me@a/", &[], true),
         ("GET", "http://a/", &[("host", "b")], true),
         ("GET", "http://a/", &[("host", "a:81")], true),
         ("GET", "/", &[("host", "a"), ("host", "a")], true),

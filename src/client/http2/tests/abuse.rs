@@ -147,6 +147,39 @@ async fn a_flood_ends_the_connection_though_the_client_reads_nothing() {
     drop(writes);
 }
 
+#[tokio::test]
+async fn heads_that_drip_are_waited_for_no_longer_than_others() {
+    let limits = SessionLimits { handshake: Duration::from_millis(100), ..limits() };
+    let endless = [frame(HEADERS, 0, 3, &block(GET)), frame(CONTINUATION, 0, 3, b"")].concat();
+    let mut cut_off = frame(HEADERS, END_HEADERS | END_STREAM, 3, &block(GET));
+    cut_off.pop();
+    for head in [endless, cut_off] {
+        let (mut served, mut peer) = Peer::meet(limits.clone(), &[]).await;
+        // It has an open stream, and is not idle.
+        peer.headers(1, END_STREAM, GET).await;
+        let _open = served.request().await;
+        for byte in &head {
+            peer.bytes(&[*byte]).await;
+        }
+        assert_eq!(peer.go_away().await, Some((1, ENHANCE_YOUR_CALM)));
+        assert_eq!(served.ended().await, Ended::SlowHead);
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_came_in_time_is_late_no_more() {
+    let limits = SessionLimits { handshake: Duration::from_millis(50), ..limits() };
+    let (mut served, mut peer) = Peer::meet(limits, &[]).await;
+    let head = frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(GET));
+    let (front, rest) = head.split_at(20);
+    peer.bytes(front).await;
+    peer.bytes(rest).await;
+    let (_, mut exchange) = served.request().await;
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    write(&mut exchange, b"HTTP/1.1 204 No Content\r\n\r\n").await;
+    assert_eq!(peer.until_pong().await.last().unwrap().stream, 1);
+}
+
 /// What honest clients do most of.
 #[tokio::test]
 async fn honest_clients_are_not_hit() {

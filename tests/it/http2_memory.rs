@@ -1,0 +1,107 @@
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::client::SendRequest;
+use serde_json::json;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+
+use crate::harness::{Conversation, Proxy, SSE_HEAD, Upstream, soon, until};
+
+const STREAMS: u64 = 1000;
+
+/// A client's connection, with streams of events that it does not read.
+struct Connection {
+    _requests: SendRequest<Bytes>,
+    streams: Vec<RecvStream>,
+    task: JoinHandle<()>,
+}
+
+impl Connection {
+    async fn open(proxy: &Proxy, streams: u64) -> Self {
+        let stream = TcpStream::connect(proxy.address).await.unwrap();
+        let (mut requests, connection) = h2::client::handshake(stream).await.unwrap();
+        let task = tokio::spawn(async move {
+            let _ = connection.await;
+        });
+        let mut opened = Vec::new();
+        for _ in 0..streams {
+            let request = http::Request::get("http://test/").body(()).unwrap();
+            let (response, _) = requests.send_request(request, true).unwrap();
+            opened.push(soon("a response", response).await.unwrap().into_body());
+        }
+        Self { _requests: requests, streams: opened, task }
+    }
+}
+
+/// Opens 1000 streams on so many connections, and prints what memory they take.
+async fn measure(what: &str, connections: u64, upstream: Upstream, bounds: [u64; 2]) {
+    // What the machine's cores keep for themselves does not grow with the streams.
+    let proxy = Proxy::to(upstream.address).start().await;
+    drop(Connection::open(&proxy, 1).await);
+    until("the first has left", || async { upstream.open() == 0 }).await;
+    let before = proxy.resident_kib();
+    let mut clients = Vec::new();
+    for _ in 0..connections {
+        clients.push(Connection::open(&proxy, STREAMS / connections).await);
+    }
+    let open = settled(&proxy).await;
+    let count: usize = clients.iter().map(|client| client.streams.len()).sum();
+    assert_eq!((count as u64, upstream.open() as u64), (STREAMS, STREAMS));
+    for client in clients {
+        client.task.abort();
+    }
+    until("all have left", || async { upstream.open() == 0 }).await;
+    let after = settled(&proxy).await;
+    let each = |kib: u64| kib.saturating_sub(before) as f64 / STREAMS as f64;
+    let figures = json!({
+        "streams": what,
+        "connections": connections,
+        "kib_each": each(open),
+        "kib_each_after": each(after),
+    });
+    println!("{figures}");
+    let [most, left] = bounds;
+    assert!(open - before <= most * STREAMS, "{figures}");
+    assert!(after.saturating_sub(before) <= left * STREAMS, "{figures}");
+}
+
+/// Memory, once it changes no more.
+async fn settled(proxy: &Proxy) -> u64 {
+    let mut before = 0;
+    until("memory changes no more", || {
+        let now = proxy.resident_kib();
+        let settled = now.abs_diff(before) < 64;
+        before = now;
+        async move {
+            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+            settled
+        }
+    })
+    .await;
+    before
+}
+
+async fn pour(mut upstream: Conversation) {
+    upstream.request().await;
+    upstream.write(SSE_HEAD).await;
+    let event = format!("data: {}\n\n", "x".repeat(1000));
+    let chunk = format!("{:x}\r\n{event}\r\n", event.len());
+    while upstream.stream.write_all(chunk.as_bytes()).await.is_ok() {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_stalled_streams_on_a_hundred_connections() {
+    let upstream = Upstream::serve(pour).await;
+    measure("stalled", 100, upstream, [128, 32]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_idle_streams_on_ten_connections() {
+    let upstream = Upstream::sse(|mut upstream| async move {
+        upstream.chunk("data: a\n\n").await;
+        upstream.hold().await;
+    })
+    .await;
+    measure("idle", 10, upstream, [32, 16]).await;
+}
