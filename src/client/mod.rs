@@ -34,6 +34,9 @@ const LINGER: Duration = Duration::from_secs(1);
 /// How often [`Client::abort`] looks whether the client has got everything.
 const ABORT_LOOK: Duration = Duration::from_millis(10);
 
+/// How long it waits at most, also for a client that takes a little each time.
+const ABORT_LIMIT: Duration = Duration::from_secs(60);
+
 /// How often to look whether a client has left whose stream is not read.
 pub const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -173,9 +176,7 @@ impl Client {
     /// it. A listener's `TCP_USER_TIMEOUT` is for clients that vanished, but the kernel applies it
     /// to those that do not read, too.
     pub fn allow_stall(&self, limit: Option<Duration>) {
-        if let Some(socket) = self.transport.socket() {
-            socket.allow_unacknowledged(limit);
-        }
+        self.transport.allow_unacknowledged(limit);
     }
 
     /// Ends the connection so that the client cannot take it for the end of the body: with a reset
@@ -187,9 +188,11 @@ impl Client {
         // In HTTP/2 every end that is not the message's is a reset.
         let Some(socket) = self.transport.socket() else { return };
         let mut last = socket.outstanding();
-        let mut waited = Duration::ZERO;
-        while last.is_some() && patience.is_none_or(|patience| waited < patience) {
+        let (mut waited, mut whole) = (Duration::ZERO, Duration::ZERO);
+        let patience = patience.unwrap_or(ABORT_LIMIT);
+        while last.is_some() && waited < patience && whole < ABORT_LIMIT {
             tokio::time::sleep(ABORT_LOOK).await;
+            whole += ABORT_LOOK;
             let now = socket.outstanding();
             waited = if now == last { waited + ABORT_LOOK } else { Duration::ZERO };
             last = now;

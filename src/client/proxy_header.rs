@@ -25,12 +25,22 @@ pub enum Beginning {
     Header,
 }
 
+/// Whose connection a proxy passes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// A client's at that address.
+    Client(SocketAddr),
+    /// Its own: a health check, say.
+    Proxy,
+    /// It does not know, or its client has no address.
+    Unknown,
+}
+
 /// A whole header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
-    /// The client's address. `None`: the proxy speaks for itself (a health check, say), or does not
-    /// know.
-    pub source: Option<SocketAddr>,
+    /// Who speaks.
+    pub source: Source,
     /// Bytes that it has.
     pub length: usize,
 }
@@ -58,12 +68,22 @@ pub fn parse(input: &[u8]) -> Result<Option<Header>, Malformed> {
     let config = ParseConfig { include_tlvs: false, allow_v1: true, allow_v2: true };
     match ProxyHeader::parse(input, config) {
         Ok((header, length)) if length <= MAX_BYTES => {
-            let source = header.proxied_address().map(|address| address.source);
+            let source = match header.proxied_address() {
+                Some(address) => Source::Client(address.source),
+                None if is_local(input) => Source::Proxy,
+                None => Source::Unknown,
+            };
             Ok(Some(Header { source, length }))
         }
         Err(Error::BufferTooShort) if may_grow(input) => Ok(None),
         Ok(_) | Err(_) => Err(Malformed),
     }
+}
+
+/// `proxy-protocol.txt` §2.2: the command is the lower half of the 13th byte, 0 for LOCAL. Version 1
+/// cannot say it.
+fn is_local(input: &[u8]) -> bool {
+    input.starts_with(BINARY) && input.get(12).is_some_and(|byte| byte & 0xf == 0)
 }
 
 /// Whether a header that is too short now can become a whole one.
@@ -86,13 +106,15 @@ mod tests {
     fn both_versions_give_the_clients_address() {
         let text = b"PROXY TCP6 2001:db8::1 ::1 40000 443\r\nGET";
         let found = |input| parse(input).unwrap().unwrap();
-        let source = Some("[2001:db8::1]:40000".parse().unwrap());
+        let source = Source::Client("[2001:db8::1]:40000".parse().unwrap());
         assert_eq!(found(text), Header { source, length: text.len() - 3 });
-        let source = Some("10.0.0.1:12345".parse().unwrap());
+        let source = Source::Client("10.0.0.1:12345".parse().unwrap());
         assert_eq!(found(V2), Header { source, length: V2.len() - 3 });
-        assert_eq!(found(b"PROXY UNKNOWN\r\n").source, None);
+        assert_eq!(found(b"PROXY UNKNOWN\r\n").source, Source::Unknown);
+        let unspecified = b"\r\n\r\n\0\r\nQUIT\n\x21\x00\x00\x00";
+        assert_eq!(found(unspecified).source, Source::Unknown);
         let local = b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00";
-        assert_eq!(found(local), Header { source: None, length: local.len() });
+        assert_eq!(found(local), Header { source: Source::Proxy, length: local.len() });
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{setsockopt, sockopt};
 use pingora::protocols::l4::ext::get_tcp_info;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
@@ -74,10 +75,17 @@ impl Socket {
         self.ahead.drain(..count);
     }
 
-    /// Whether the other end is closed, also when there is input that was not read. That of a unix
-    /// socket is seen only by reading.
+    /// Whether the other end is closed, also when there is input that was not read.
     pub fn has_left(&self) -> bool {
-        get_tcp_info(self.fd()).is_ok_and(|info| TCP_CLOSED_STATES.contains(&info.tcpi_state))
+        match &self.stream {
+            Stream::Tcp(_) => get_tcp_info(self.fd())
+                .is_ok_and(|info| TCP_CLOSED_STATES.contains(&info.tcpi_state)),
+            // Without waiting; a hang-up is reported unasked.
+            Stream::Unix(_) => {
+                let mut asked = [PollFd::new(self.fd(), PollFlags::empty())];
+                poll(&mut asked, 0).is_ok_and(|count| count > 0)
+            }
+        }
     }
 
     /// Lets sent bytes stay unacknowledged for `limit`; `None` is as long as the system allows.

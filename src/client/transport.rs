@@ -3,6 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
@@ -45,6 +46,13 @@ impl Transport {
             Self::Plain(socket) => Some(socket),
             Self::Tls(stream) => Some(stream.get_ref().0),
             Self::Http2(_) => None,
+        }
+    }
+
+    /// Lets sent bytes stay unacknowledged for `limit`; `None` is as long as the system allows.
+    pub fn allow_unacknowledged(&self, limit: Option<Duration>) {
+        if let Some(socket) = self.socket() {
+            socket.allow_unacknowledged(limit);
         }
     }
 

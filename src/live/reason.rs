@@ -1,5 +1,7 @@
 //! Why did it end? One table; log, metrics and tests read its rows.
 
+use std::io;
+
 /// A row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row {
@@ -58,6 +60,18 @@ close_reasons! {
     Limit, "limit", true, "The request body was longer than `max_request_body`.";
     ProtocolError, "protocol_error", true, "A peer broke the rules of HTTP.";
     ProxyError, "proxy_error", true, "The proxy itself failed.";
+}
+
+impl CloseReason {
+    /// What a failed write to a client says: the kernel gives up on one that takes nothing for
+    /// longer than it was allowed to, and HTTP/2 refuses what is no answer to its request.
+    pub fn of_failed_write(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::TimedOut => Self::SlowClient,
+            io::ErrorKind::InvalidInput => Self::ProtocolError,
+            _ => Self::ClientClosed,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
-use tokio::time::{timeout, timeout_at};
+use tokio::time::timeout;
 
 use super::exchange::{self, After, REPLY_LIMIT};
 use super::opening::Opened;
@@ -16,7 +17,7 @@ use crate::client::http2::{self, Ended, Exchange, SessionLimits};
 use crate::client::tls::TlsServer;
 use crate::client::{Accepted, Client, Transport};
 use crate::clock;
-use crate::config::model::{Listener, Protocols};
+use crate::config::model::Listener;
 use crate::headers::Sender;
 use crate::http1::head::{HeadError, RequestHead, parse_request};
 use crate::live::kind::Kind;
@@ -54,6 +55,10 @@ impl Shared {
 /// Empty lines before a request that are read over: old clients put one behind a body.
 const EMPTY_LINES_MAX: usize = 8;
 
+/// How long an idle connection is still looked at when the process ends: a request may lie in the
+/// kernel that nobody has been told of.
+pub const LAST_LOOK: Duration = Duration::from_millis(20);
+
 /// Connections that are told why they are turned away, at once. The others are closed without a
 /// word: telling takes a moment, and somebody else may need the descriptor.
 const TOLD_AT_ONCE: usize = 64;
@@ -66,6 +71,15 @@ pub struct App {
     metrics: ConnectionMetrics,
     shutdown: watch::Receiver<bool>,
     told: Arc<Semaphore>,
+}
+
+/// What a connection that speaks HTTP/1 goes on with.
+enum Next {
+    Head(RequestHead),
+    /// HTTP/2; its preface is among what was read.
+    Http2,
+    /// Its quiet end.
+    End,
 }
 
 /// What surrounds the requests of one connection.
@@ -161,25 +175,27 @@ impl App {
             drop(open);
             return self.serve_http2(transport, peer).await;
         }
-        let mut client = Client::new(transport);
-        match self.begins_http2(&mut client).await {
-            Ok(false) => {}
-            Ok(true) => {
-                drop(open);
-                return self.serve_http2(client.into_transport(), peer).await;
-            }
-            Err(denial) => return self.refuse(client, &denial).await,
-        }
         let context = self.context(peer);
+        let mut client = Client::new(transport);
+        let mut may_be_http2 = self.tls.is_none() && self.listener.protocols.http2;
         loop {
-            let head = match self.read_head(&mut client).await {
-                Ok(Some(head)) => head,
-                Ok(None) => return,
+            let head = match self.next(&mut client, may_be_http2).await {
+                Ok(Next::Head(head)) => head,
+                Ok(Next::Http2) => {
+                    drop(open);
+                    return self.serve_http2(client.into_transport(), peer).await;
+                }
+                Ok(Next::End) => return,
                 Err(denial) => return self.refuse(client, &denial).await,
             };
+            may_be_http2 = false;
+            let carrier = self.shared.registry.carry();
             match exchange::run(context, &mut client, head).await {
                 After::KeepAlive => {}
-                After::Close => return client.close().await,
+                After::Close => {
+                    drop(carrier);
+                    return client.close().await;
+                }
                 After::Abort { patience } => return client.abort(patience).await,
                 After::Gone => return,
             }
@@ -196,47 +212,13 @@ impl App {
         }
     }
 
-    /// Waits for the first words of a connection without TLS, and says whether they are HTTP/2's
-    /// ("prior knowledge", RFC 9113 §3.3). It asks for no more than it needs: the first byte that
-    /// differs decides, since an HTTP/1.0 request is shorter than the preface.
-    async fn begins_http2(&self, client: &mut Client) -> Result<bool, Denial> {
-        let Protocols { http1, http2 } = self.listener.protocols;
-        let other = || match http1 {
-            true => Ok(false),
-            false => Err(Denial::new(505, "version_not_supported", "only HTTP/2")),
-        };
-        if self.tls.is_some() || !http2 {
-            return other();
-        }
-        let mut shutdown = self.shutdown.clone();
-        // Like a head: the first byte may take its time, the rest must come within one.
-        let mut deadline = clock::now() + self.listener.keepalive_timeout;
-        loop {
-            match http2::preface(&client.inbox) {
-                Some(true) => return Ok(true),
-                Some(false) => return other(),
-                None => {}
-            }
-            let is_first = client.inbox.is_empty();
-            let more = tokio::select! {
-                more = timeout_at(deadline.into(), client.read_more()) => more,
-                _ = shutdown.wait_for(|&ends| ends) => return Ok(false),
-            };
-            if more != Ok(true) {
-                // As HTTP/1.1 that has ended, or goes on as slowly.
-                return Ok(false);
-            }
-            if is_first {
-                deadline = clock::now() + self.listener.header_timeout;
-            }
-        }
-    }
-
     /// Serves a connection's requests, each in a task of its own.
     async fn serve_http2(self: Arc<Self>, transport: Transport, peer: Option<SocketAddr>) {
         let open = self.metrics.open(Spoken::Http2);
         let carrier = self.shared.registry.carry();
         let limits = SessionLimits::new(&self.listener);
+        // A silent client is found by PING; the kernel's limit would be one for slow readers, too.
+        transport.allow_unacknowledged(None);
         let handle = |head, exchange: Exchange| {
             let app = Arc::clone(&self);
             async move {
@@ -257,22 +239,49 @@ impl App {
         drop((open, carrier));
     }
 
-    /// Waits for the head of the next request. `Ok(None)` is the connection's quiet end.
-    async fn read_head(&self, client: &mut Client) -> Result<Option<RequestHead>, Denial> {
+    /// Waits for the next request, or for HTTP/2's preface where it `may_be_http2` ("prior
+    /// knowledge", RFC 9113 §3.3).
+    async fn next(&self, client: &mut Client, may_be_http2: bool) -> Result<Next, Denial> {
         let mut shutdown = self.shutdown.clone();
-        let begins = tokio::select! {
-            begins = timeout(self.listener.keepalive_timeout, begins(client)) => begins,
-            _ = shutdown.wait_for(|&ends| ends) => return Ok(None),
+        let has_begun = tokio::select! {
+            begins = timeout(self.listener.keepalive_timeout, begins(client)) => Some(begins),
+            _ = shutdown.wait_for(|&ends| ends) => None,
         };
-        if begins != Ok(true) {
-            return Ok(None);
+        let has_begun = match has_begun {
+            Some(has_begun) => has_begun,
+            // What has come before the end is answered.
+            None => timeout(LAST_LOOK, begins(client)).await,
+        };
+        if has_begun != Ok(true) {
+            return Ok(Next::End);
         }
-        // The deadline is for the whole head, however slowly it drips.
-        let head = parse_head(client, self.listener.max_header_size);
+        // For the whole head, however slowly it drips.
+        let head = self.next_head(client, may_be_http2);
         let whole = timeout(self.listener.header_timeout, head).await;
         whole.unwrap_or_else(|_| {
             Err(Denial::new(408, "header_timeout", "the request head did not come in time"))
         })
+    }
+
+    async fn next_head(&self, client: &mut Client, may_be_http2: bool) -> Result<Next, Denial> {
+        // The first byte that differs decides: an HTTP/1.0 request is shorter than the preface.
+        if may_be_http2 {
+            let is_preface = loop {
+                match http2::preface(&client.inbox) {
+                    Some(is_preface) => break is_preface,
+                    None if client.read_more().await => {}
+                    None => return Ok(Next::End),
+                }
+            };
+            if is_preface {
+                return Ok(Next::Http2);
+            }
+        }
+        if !self.listener.protocols.http1 {
+            return Err(Denial::new(505, "version_not_supported", "only HTTP/2"));
+        }
+        let head = parse_head(client, self.listener.max_header_size).await?;
+        Ok(head.map_or(Next::End, Next::Head))
     }
 
     /// Refuses what is not a request, and ends the connection: where the next request would begin

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::admit::Admitted;
 use super::answer::{Answer, Asker};
@@ -105,9 +106,13 @@ impl Forward<'_> {
         }
         let (status, after) = match &outcome.sent {
             _ if outcome.switched.is_some() => (SWITCHING, After::Close),
-            _ if reason == CloseReason::ClientClosed => {
-                (outcome.sent.map_or(CLIENT_LEFT, |(status, _)| status), After::Gone)
-            }
+            _ if reason == CloseReason::ClientClosed => match outcome.sent {
+                // It may have closed its half only, and would take our end for the body's.
+                Some((status, answer)) if answer.to == Framing::UntilClose => {
+                    (status, After::Abort { patience: Some(Duration::ZERO) })
+                }
+                sent => (sent.map_or(CLIENT_LEFT, |(status, _)| status), After::Gone),
+            },
             Some((status, answer)) => (*status, self.after(*answer, &outcome)),
             None if outcome.client_is_owed => (CLIENT_LEFT, After::Close),
             None => {

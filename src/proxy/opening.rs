@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::app::App;
-use crate::client::proxy_header::{self, Beginning};
+use crate::client::proxy_header::{self, Beginning, Source};
 use crate::client::socket::Socket;
 use crate::client::tls::TlsServer;
 use crate::client::{Accepted, Transport};
@@ -26,8 +26,12 @@ impl App {
         if self.listener().proxy_protocol != ProxyProtocol::Off {
             // A unix socket is as trustworthy as its permissions.
             let trusted = peer.is_none_or(|peer| self.trusts(peer.ip()));
-            let source = self.read_header(&mut socket, trusted).await?;
-            peer = source.or(peer);
+            match self.read_header(&mut socket, trusted).await? {
+                None | Some(Source::Proxy) => {}
+                Some(Source::Client(address)) => peer = Some(address),
+                // Not the proxy: it would be believed what somebody else says.
+                Some(Source::Unknown) => peer = None,
+            }
         }
         let Some(tls) = self.tls() else {
             return Ok(Opened { transport: socket.into(), peer, http2: false });
@@ -45,12 +49,12 @@ impl App {
         Ok(Opened { transport: stream.into(), peer, http2 })
     }
 
-    /// The client's address by the PROXY header; `None` if there is none, or it names nobody.
+    /// Who speaks by the PROXY header; `None` if there is none.
     async fn read_header(
         &self,
         socket: &mut Socket,
         trusted: bool,
-    ) -> Result<Option<SocketAddr>, Refused> {
+    ) -> Result<Option<Source>, Refused> {
         let required = self.listener().proxy_protocol == ProxyProtocol::Required;
         let refuse = |why: &str| {
             tracing::debug!(why, "PROXY header refused");
@@ -73,7 +77,7 @@ impl App {
                 Ok(None) => {}
                 Ok(Some(header)) => {
                     socket.skip(header.length);
-                    return Ok(header.source);
+                    return Ok(Some(header.source));
                 }
                 Err(error) => return Err(refuse(&error.to_string())),
             }

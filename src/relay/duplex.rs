@@ -228,10 +228,10 @@ impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
         let taken = match self.poll_write(cx, side.other(), &scratch.out) {
             Poll::Pending => 0,
             Poll::Ready(Ok(count)) => count,
-            Poll::Ready(Err(_)) => {
+            Poll::Ready(Err(error)) => {
                 // Or they would go to whoever is written to next.
                 scratch.out.clear();
-                return self.unwritable(side.other());
+                return self.unwritable(side.other(), &error);
             }
         };
         let toward = self.toward(side.other());
@@ -299,7 +299,6 @@ impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
 
     fn write(&mut self, cx: &mut Context<'_>, side: Side) -> ControlFlow<CloseReason, bool> {
         let mut moved = false;
-        let slow_client = self.around.rules.stream.slow_client;
         while !self.toward(side).outbox.is_empty() {
             let outbox = std::mem::take(&mut self.toward(side).outbox);
             let polled = self.poll_write(cx, side, outbox.rest());
@@ -307,15 +306,7 @@ impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
             toward.outbox = outbox;
             match polled {
                 Poll::Pending => {
-                    // A client that is behind is late whatever it takes, if the route says so.
-                    let counts = side == Side::Upstream || slow_client == SlowClient::Backpressure;
-                    if (moved && counts) || toward.stalled_at.is_none() {
-                        toward.stalled_at = Some(clock::now());
-                        if side == Side::Client {
-                            self.client.allow_stall(self.around.rules.stream.slow_client_timeout);
-                        }
-                        self.arm_earlier();
-                    }
+                    self.stalls(side, moved);
                     return Continue(moved);
                 }
                 Poll::Ready(Ok(count)) if count > 0 => {
@@ -323,7 +314,10 @@ impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
                     toward.unflushed = true;
                     toward.outbox.take(count);
                 }
-                Poll::Ready(_) => return self.unwritable(side),
+                Poll::Ready(written) => {
+                    let error = written.err().unwrap_or_else(|| io::ErrorKind::WriteZero.into());
+                    return self.unwritable(side, &error);
+                }
             }
         }
         if self.toward(side).unflushed {
@@ -332,13 +326,31 @@ impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
                 Side::Upstream => Pin::new(&mut self.upstream).poll_flush(cx),
             };
             match flushed {
-                Poll::Pending => return Continue(moved),
-                Poll::Ready(Err(_)) => return self.unwritable(side),
+                Poll::Pending => {
+                    self.stalls(side, false);
+                    return Continue(moved);
+                }
+                Poll::Ready(Err(error)) => return self.unwritable(side, &error),
                 Poll::Ready(Ok(())) => self.took_all(side),
             }
         }
         self.pass_fin(cx, side);
         Continue(moved)
+    }
+
+    /// A side takes nothing, or `some` and not all.
+    fn stalls(&mut self, side: Side, some: bool) {
+        // A client that is behind is late whatever it takes, if the route says so.
+        let counts = side == Side::Upstream
+            || self.around.rules.stream.slow_client == SlowClient::Backpressure;
+        if self.toward(side).stalled_at.is_some() && !(some && counts) {
+            return;
+        }
+        self.toward(side).stalled_at = Some(clock::now());
+        if side == Side::Client {
+            self.client.allow_stall(self.around.rules.stream.slow_client_timeout);
+        }
+        self.arm_earlier();
     }
 
     fn took_all(&mut self, side: Side) {
@@ -372,11 +384,11 @@ impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
         }
     }
 
-    fn unwritable(&mut self, side: Side) -> ControlFlow<CloseReason, bool> {
+    fn unwritable(&mut self, side: Side, error: &io::Error) -> ControlFlow<CloseReason, bool> {
         match side {
             Side::Client => Break(match self.verdict() {
                 CloseReason::Completed if self.machine.is_some() => CloseReason::Completed,
-                _ => CloseReason::ClientClosed,
+                _ => CloseReason::of_failed_write(error),
             }),
             Side::Upstream => {
                 self.to_upstream = Toward { fin_sent: true, ..Toward::default() };

@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 use crate::config::model::{Proxy, SlowClient};
 use crate::live::reason::CloseReason;
 
+/// How far a request may fall behind its rate where `slow_client_timeout` is off.
+const PACE_GRACE: Duration = Duration::from_secs(60);
+
 /// What the exchange waits for, since when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Waiting {
@@ -257,8 +260,9 @@ impl Timers {
             // Bytes that the upstream does not take are not the client's debt.
             Waiting::Request(_) if self.upstream_stalled.is_some() => None,
             Waiting::Request(since) => {
-                let pace = rules.stream.min_request_rate.zip(slow);
-                let pace = pace.map(|(rate, grace)| self.request.late_at(rate, grace));
+                let grace = slow.unwrap_or(PACE_GRACE);
+                let pace = rules.stream.min_request_rate;
+                let pace = pace.map(|rate| self.request.late_at(rate, grace));
                 let late = slow.map(|slow| since + slow).into_iter().chain(pace).min();
                 late.map(|late| (late, CloseReason::SlowClient))
             }

@@ -8,7 +8,7 @@ use nix::libc::{ECONNABORTED, EINTR, EMFILE, ENFILE};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::descriptors::Reserve;
-use super::listener::Listening;
+use super::listener::{BACKLOG, Listening};
 use crate::client::Accepted;
 use crate::clock;
 use crate::telemetry::connections::Refused;
@@ -43,6 +43,13 @@ pub struct Places {
 }
 
 impl Places {
+    /// Waits until all of them are free.
+    pub async fn all_free(&self) {
+        let all = u32::try_from(self.limit).unwrap_or(u32::MAX);
+        // Fails only when the semaphore is closed, which nobody does.
+        let _ = self.free.acquire_many(all).await;
+    }
+
     /// So many at once.
     pub fn new(limit: usize) -> Self {
         let limit = limit.min(Semaphore::MAX_PERMITS);
@@ -66,11 +73,19 @@ pub async fn run(
     loop {
         let accepted = tokio::select! {
             accepted = listening.accept() => accepted,
-            _ = shutdown.wait_for(|&ends| ends) => return,
+            _ = shutdown.wait_for(|&ends| ends) => break,
         };
         match accepted {
             Ok(accepted) => acceptor.admit(accepted, &app, &places),
             Err(error) => acceptor.fail(&error, &listening, &app).await,
+        }
+    }
+    // Those that the kernel has accepted for us would be cut off by the socket's end.
+    for _ in 0..BACKLOG {
+        tokio::select! {
+            biased;
+            Ok(accepted) = listening.accept() => acceptor.admit(accepted, &app, &places),
+            () = std::future::ready(()) => return,
         }
     }
 }

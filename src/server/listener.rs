@@ -14,7 +14,7 @@ use crate::config::model::{self, Bind};
 
 /// Connections that the kernel completes before we accept them. Clients that reconnect together
 /// (after a restart, say) come in thousands.
-const BACKLOG: i32 = 4096;
+pub const BACKLOG: i32 = 4096;
 
 /// Everybody on this machine may connect to a unix socket, as to a port; who may not is kept out by
 /// the permissions of its directory.
@@ -134,7 +134,10 @@ fn remove_abandoned(path: &Path) -> io::Result<()> {
         // Binding says what is wrong.
         _ => return Ok(()),
     }
-    match std::os::unix::net::UnixStream::connect(path) {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // A listener that is too busy to accept is there all the same.
+    socket.set_nonblocking(true)?;
+    match socket.connect(&socket2::SockAddr::unix(path)?) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             std::fs::remove_file(path)
         }

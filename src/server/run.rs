@@ -17,7 +17,7 @@ use crate::client::Accepted;
 use crate::client::tls::TlsServer;
 use crate::config::model::{Bind, Config, Drain, Listener, TcpKeepalive};
 use crate::live::registry::Registry;
-use crate::proxy::app::{App, Shared};
+use crate::proxy::app::{App, LAST_LOOK, Shared};
 use crate::proxy::snapshot::{Snapshot, SnapshotError};
 use crate::telemetry::connections::{ConnectionMetrics, Refused};
 use crate::telemetry::metrics::Metrics;
@@ -25,6 +25,9 @@ use crate::tls::TlsError;
 
 /// How long exchanges get to end themselves once they were told to.
 const FAREWELL: Duration = Duration::from_secs(5);
+
+/// How long connections get to end after their last exchange.
+const LINGER: Duration = Duration::from_millis(300);
 
 /// TCP keep-alive of the admin address, which has no key for it.
 const ADMIN_KEEPALIVE: TcpKeepalive = TcpKeepalive {
@@ -131,7 +134,7 @@ impl Bound {
         let max_connections =
             config.server.max_connections.unwrap_or_else(descriptors::max_connections);
         let places = Places::new(max_connections);
-        let mut acceptors = JoinSet::new();
+        let (mut acceptors, mut admin_acceptor) = (JoinSet::new(), JoinSet::new());
         let _upkeep = snapshot.upkeep();
         let shared = Arc::new(Shared::new(Arc::new(snapshot), Arc::clone(&registry)));
         for ((listener, tls), sockets) in named.into_iter().zip(tls).zip(listeners) {
@@ -155,8 +158,8 @@ impl Bound {
                 tracing::info!(%address, "admin");
             }
             let app = AdminApp::new(config, metrics_path, Arc::clone(&metrics), Arc::clone(&ready));
-            let places = Places::new(ADMIN_MAX_CONNECTIONS);
-            serve(&mut acceptors, admin, Arc::new(app), &places, &admin_shutdown);
+            let admin_places = Places::new(ADMIN_MAX_CONNECTIONS);
+            serve(&mut admin_acceptor, admin, Arc::new(app), &admin_places, &admin_shutdown);
         }
 
         let signal = signals.next().await;
@@ -164,13 +167,14 @@ impl Bound {
         ready.store(false, Ordering::Release);
         metrics.draining().set(1);
         tokio::select! {
-            () = end(&drain, &registry, &stop_accepting) => {}
+            () = end(&drain, &registry, &stop_accepting, &mut acceptors, &places) => {}
             signal = signals.next() => tracing::warn!(signal, "ending at once"),
         }
         stop_accepting.send_replace(true);
         stop_admin.send_replace(true);
         // Their sockets' files go with them.
         while acceptors.join_next().await.is_some() {}
+        while admin_acceptor.join_next().await.is_some() {}
         tracing::info!(open = registry.open(), "stopped");
         Ok(())
     }
@@ -218,9 +222,18 @@ impl Serve for AdminApp {
 }
 
 /// Lets the exchanges end, at the latest when `grace` is over.
-async fn end(drain: &Drain, registry: &Registry, stop_accepting: &watch::Sender<bool>) {
+async fn end(
+    drain: &Drain,
+    registry: &Registry,
+    stop_accepting: &watch::Sender<bool>,
+    acceptors: &mut JoinSet<()>,
+    places: &Places,
+) {
     tokio::time::sleep(drain.min_wait).await;
     stop_accepting.send_replace(true);
+    while acceptors.join_next().await.is_some() {}
+    // What lay in the kernel becomes an exchange now.
+    tokio::time::sleep(2 * LAST_LOOK).await;
     registry.drain_all(drain.spread);
     if tokio::time::timeout(drain.grace, registry.emptied()).await.is_err() {
         tracing::warn!(open = registry.open(), "grace is over");
@@ -228,4 +241,7 @@ async fn end(drain: &Drain, registry: &Registry, stop_accepting: &watch::Sender<
         // The few that cannot even end are dropped with the runtime.
         let _ = tokio::time::timeout(FAREWELL, registry.emptied()).await;
     }
+    // What was written is on its way, and some clients have more to say: the end of the process
+    // would answer that with a reset, which can overtake it.
+    let _ = tokio::time::timeout(LINGER, places.all_free()).await;
 }

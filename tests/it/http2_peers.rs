@@ -8,6 +8,7 @@ use crate::harness::{Peer, Proxy, ProxyBuilder, Upstream};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const MIB: usize = 1 << 20;
+const ANY_SIZE: &str = "limits.max_request_body = \"off\"";
 
 /// Runs a tool that may take longer than things that happen soon.
 async fn run(mut tool: Command) -> Output {
@@ -75,7 +76,7 @@ fn file(bytes: usize) -> (tempfile::NamedTempFile, Vec<u8>) {
 #[tokio::test]
 async fn nghttp_gets_posts_and_uploads() {
     let echo = Peer::serve(&["python", "echo.py"]).await;
-    let proxy = Proxy::to(echo.address).start().await;
+    let proxy = Proxy::to(echo.address).route(ANY_SIZE).start().await;
     let url = |path: &str| format!("{}{path}", proxy.url());
     // Several at once, with priorities, as nghttp likes them; and it would take a push.
     let gets = ["nghttp", "-nv", "-m", "20", &url("/status/200"), &url("/headers")];
@@ -97,8 +98,8 @@ async fn curl_uploads_and_downloads_64_mib() {
     let (upload, content) = file(64 * MIB);
     let upload = upload.path().to_str().unwrap();
     let echo = Peer::serve(&["python", "echo.py"]).await;
-    let plain = Proxy::to(echo.address).start().await;
-    let (_folder, secure) = secured(Proxy::to(echo.address)).await;
+    let plain = Proxy::to(echo.address).route(ANY_SIZE).start().await;
+    let (_folder, secure) = secured(Proxy::to(echo.address).route(ANY_SIZE)).await;
     for (proxy, scheme, how) in
         [(&plain, "http", "--http2-prior-knowledge"), (&secure, "https", "--http2")]
     {
@@ -118,7 +119,7 @@ async fn curl_uploads_and_downloads_64_mib() {
 #[tokio::test]
 async fn httpx_reads_events_as_they_come() {
     let echo = Peer::serve(&["python", "echo.py"]).await;
-    let proxy = Proxy::to(echo.address).start().await;
+    let proxy = Proxy::to(echo.address).route(ANY_SIZE).start().await;
     let measured = Peer::run(&["python", "http2-clients/httpx-sse.py", &proxy.url()]).await;
     assert_eq!((&measured["version"], &measured["events"]), (&json!("HTTP/2"), &json!(20)));
     assert!(measured["moments"].as_u64() > Some(15), "{measured}");
@@ -129,7 +130,7 @@ async fn httpx_reads_events_as_they_come() {
 #[tokio::test]
 async fn node_cancels_a_hundred_streams_and_goes_on() {
     let echo = Peer::serve(&["python", "echo.py"]).await;
-    let proxy = Proxy::to(echo.address).start().await;
+    let proxy = Proxy::to(echo.address).route(ANY_SIZE).start().await;
     let measured = Peer::run(&["node", "http2-clients/cancel.mjs", &proxy.url(), "100"]).await;
     assert_eq!(measured, json!({ "cancelled": 100, "answers": 100 }));
     let ends = proxy.logged("end", 200).await;

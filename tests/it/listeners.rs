@@ -38,7 +38,8 @@ async fn the_proxy_header_of_a_trusted_proxy_names_the_client() {
         for (header, expected) in [
             (V2, "203.0.113.9"),
             (b"PROXY TCP6 2001:db8::7 ::1 1 2\r\n", "2001:db8::7"),
-            (b"PROXY UNKNOWN\r\n", "127.0.0.1"),
+            (b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00", "127.0.0.1"),
+            (b"PROXY UNKNOWN\r\n", "unknown"),
         ] {
             let mut client = proxy.client().await;
             // Cut anywhere, and together with the request.
@@ -50,7 +51,7 @@ async fn the_proxy_header_of_a_trusted_proxy_names_the_client() {
             assert_eq!(client.response().await.status, 200, "the header is for the connection");
             assert_eq!(forwarded_for(&upstream), expected, "{mode}");
         }
-        let ends = proxy.logged("end", 7).await;
+        let ends = proxy.logged("end", 9).await;
         assert_eq!(ends[1]["client"], "203.0.113.9:12345");
 
         let mut plain = proxy.client().await;

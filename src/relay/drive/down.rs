@@ -161,7 +161,11 @@ impl<U: Wire> Link<'_, U> {
         }
         if self.unflushed {
             match self.client.poll_flush(cx) {
-                Poll::Pending => return Continue(moved),
+                // TLS holds up to a record that the client does not take.
+                Poll::Pending => {
+                    self.client_stalls();
+                    return Continue(moved);
+                }
                 Poll::Ready(Err(error)) => return Break(gone(&error)),
                 Poll::Ready(Ok(())) => self.client_took_all(),
             }
@@ -195,11 +199,7 @@ impl<U: Wire> Link<'_, U> {
     }
 }
 
-/// What a failed write says about the client: the kernel gives up on one that takes nothing for as
-/// long as [`crate::client::Client::allow_stall`] said.
+/// What a failed write says.
 fn gone(error: &io::Error) -> Event {
-    Event::End(match error.kind() {
-        io::ErrorKind::TimedOut => CloseReason::SlowClient.into(),
-        _ => CloseReason::ClientClosed.into(),
-    })
+    Event::End(CloseReason::of_failed_write(error).into())
 }
