@@ -197,7 +197,10 @@ async fn a_page_that_is_reloaded_or_left_leaves_its_streams() {
     // before its close frame is out.
     let closes = stage.server.saw("socket-close", 2).await;
     assert!(closes.iter().all(|close| close["code"] == 1006), "{closes:?}");
-    let left = |end: &&Value| end["path"] != "/" && end["reason"] == "client_closed";
+    let left = |end: &&Value| {
+        let is_stream = end["path"] == "/events" || end["path"] == "/echo";
+        is_stream && end["reason"] == "client_closed"
+    };
     until("all have ended", || async { proxy.log("end").iter().filter(left).count() == 42 }).await;
     assert_eq!(proxy.metric(&ACCEPTED).await, 1.0, "the connection goes on");
     for kind in ["sse", "websocket"] {
