@@ -1,11 +1,11 @@
-// A page has streams and a WebSocket open when the proxy is told to end. The streams run on to their
-// end, the WebSocket is told why, and what is new goes elsewhere or nowhere.
+// A page has streams and a WebSocket open when the proxy is told to end. The streams run on to
+// their end, the WebSocket is told why, and what is new goes elsewhere or nowhere.
 //
-//   node drain.mjs PROXY_URL --terminate PID [--cert FILE] [--streams 3] [--events 30] [--successor]
-//                  [--deadline-ms 30000]
+//   node drain.mjs PROXY_URL --terminate PID [--cert FILE] [--streams 3] [--events 30]
+//                  [--successor] [--deadline-ms 30000]
 //
-// --terminate: the proxy's process, which gets SIGTERM. With --successor another one takes its place
-// and answers in the end; without, a request must fail.
+// --terminate: the proxy's process, which gets SIGTERM. With --successor another one takes its
+// place and answers in the end; without, a request must fail.
 //
 // {"closed":{…},"streams":[…]}: how the WebSocket was closed, and how many events each stream had.
 import { expect, number, sleep, step } from '../peer.mjs';
@@ -22,7 +22,7 @@ await visit(options, async ({ page, options }) => {
   const streams = number(options, 'streams');
   const events = number(options, 'events');
   await page.evaluate(() => peer.socket());
-  await page.evaluate(([streams, events]) => peer.open(streams, `?count=${events}`), [streams, events]);
+  await page.evaluate(([streams, query]) => peer.open(streams, query), [streams, `?count=${events}`]);
   await having(page, streams, 2);
   step('terminating the proxy');
   process.kill(number(options, 'terminate'), 'SIGTERM');

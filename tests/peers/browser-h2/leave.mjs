@@ -1,4 +1,4 @@
-// A page with open streams and a WebSocket is reloaded, then left for another one.
+// A page with open, silent streams and a WebSocket is reloaded, then left for another one.
 //
 //   node leave.mjs PROXY_URL [--cert FILE] [--streams 20] [--deadline-ms 30000]
 //
@@ -9,9 +9,9 @@ import { having, load, visit } from './visit.mjs';
 await visit({ streams: { type: 'string', default: '20' } }, async ({ page, options, url }) => {
   const streams = number(options, 'streams');
   const fill = async () => {
-    await page.evaluate((streams) => peer.open(streams), streams);
+    await page.evaluate((streams) => peer.open(streams, '?gap_ms=60000'), streams);
     await page.evaluate(() => peer.socket());
-    await having(page, streams, 2);
+    await having(page, streams, 1);
   };
   await fill();
   const reloaded = Date.now();

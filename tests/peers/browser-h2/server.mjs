@@ -5,8 +5,8 @@
 //
 //   GET  /                 the page; its library comes from node_modules as it was published
 //   GET  /facts            what it was asked: {"version":…,"via":…,"proto":…,"host":…}
-//   GET  /events           an event each `gap_ms` (100) with its number and the moment of its sending;
-//                          after `count` of them, if that is given, the stream ends
+//   GET  /events           an event each `gap_ms` (100) with its number and the moment of its
+//                          sending; after `count` of them, if that is given, the stream ends
 //   POST /chat             the same, ten events and [DONE]
 //   GET  /echo             with a handshake, a WebSocket that answers each message with itself
 //

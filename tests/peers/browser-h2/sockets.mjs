@@ -1,5 +1,5 @@
-// A page that came over HTTP/2 opens WebSockets: it sends and gets large messages, is silent while it
-// is pinged, closes, is closed, and is told when the server behind the proxy dies.
+// A page that came over HTTP/2 opens WebSockets: it sends and gets large messages, is silent while
+// it is pinged, closes, is closed, and is told when the server behind the proxy dies.
 //
 //   node sockets.mjs PROXY_URL [--cert FILE] [--bytes 1048576] [--silent-ms 1000]
 //                    [--deadline-ms 30000]

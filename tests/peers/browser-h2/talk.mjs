@@ -3,8 +3,8 @@
 //
 //   node talk.mjs PROXY_URL [--cert FILE] [--deadline-ms 30000]
 //
-// {"protocols":{PATH:PROTOCOL,…},"facts":{…}}: how each resource came, by the browser's own account,
-// and what the backend saw of a plain request.
+// {"protocols":{PATH:PROTOCOL,…},"facts":{…}}: how each resource came, by the browser's own
+// account, and what the backend saw of a plain request.
 import { expect, step } from '../peer.mjs';
 import { having, visit } from './visit.mjs';
 
@@ -12,8 +12,8 @@ await visit({}, async ({ page }) => {
   step('asking without a stream');
   const facts = await page.evaluate(() => peer.facts());
   step('opening an EventSource');
-  await page.evaluate(() => peer.open(1));
-  await having(page, 1, 5);
+  await page.evaluate(() => peer.open(1, '?gap_ms=400'));
+  await having(page, 1, 4);
   const [{ opens, errors, numbers }] = await page.evaluate(() => peer.seen());
   expect(opens === 1 && errors === 0, `EventSource: ${opens} opens, ${errors} errors`);
   expect(numbers.every((number, index) => number === index), `EventSource: events ${numbers}`);

@@ -3,8 +3,8 @@ import { launch } from '../chromium.mjs';
 import { client, expect, step } from '../peer.mjs';
 
 /**
- * Runs a program that takes PROXY_URL and [--cert FILE], the proxy's certificate: `main` gets a page
- * that has started, and the other options.
+ * Runs a program that takes PROXY_URL and [--cert FILE], the proxy's certificate: `main` gets a
+ * page that has started, and the other options.
  */
 export function visit(options, main) {
   const own = { cert: { type: 'string' }, ...options };
