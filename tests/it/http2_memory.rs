@@ -13,7 +13,7 @@ const STREAMS: u64 = 1000;
 /// A client's connection, with streams of events that it does not read.
 struct Connection {
     _requests: SendRequest<Bytes>,
-    streams: Vec<RecvStream>,
+    _streams: Vec<RecvStream>,
     task: JoinHandle<()>,
 }
 
@@ -30,7 +30,7 @@ impl Connection {
             let (response, _) = requests.send_request(request, true).unwrap();
             opened.push(soon("a response", response).await.unwrap().into_body());
         }
-        Self { _requests: requests, streams: opened, task }
+        Self { _requests: requests, _streams: opened, task }
     }
 }
 
