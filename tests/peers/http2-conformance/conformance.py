@@ -40,6 +40,8 @@ bind = ["127.0.0.1:0"]
 endpoints = ["http://127.0.0.1:{port}"]
 [routes.all]
 upstream = "echo"
+[admin]
+bind = "127.0.0.1:0"
 [log]
 format = "json"
 """
