@@ -19,7 +19,8 @@ NAMES = ["DATA", "HEADERS", "PRIORITY", "RST_STREAM", "SETTINGS", "PUSH_PROMISE"
 END_STREAM, ACK, END_HEADERS, PADDED, PRIORITIZED = 1, 1, 4, 8, 32
 ERRORS = ["NO_ERROR", "PROTOCOL_ERROR", "INTERNAL_ERROR", "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT",
           "STREAM_CLOSED", "FRAME_SIZE_ERROR", "REFUSED_STREAM", "CANCEL", "COMPRESSION_ERROR",
-          "CONNECT_ERROR", "ENHANCE_YOUR_CALM", "INADEQUATE_SECURITY", "HTTP_1_1_REQUIRED"]  # fmt: skip
+          "CONNECT_ERROR", "ENHANCE_YOUR_CALM", "INADEQUATE_SECURITY",
+          "HTTP_1_1_REQUIRED"]  # fmt: skip
 TABLE_SIZE, ENABLE_PUSH, MAX_STREAMS, INITIAL_WINDOW, MAX_FRAME, MAX_HEAD, ENABLE_CONNECT = (
     1, 2, 3, 4, 5, 6, 8)  # fmt: skip
 
@@ -88,13 +89,12 @@ class Ended(Exception):
 
 
 class Connection:
-    """A client's end. `sent` counts frames and bytes only where `send` is told how many."""
+    """A client's end."""
 
     def __init__(self, reader, writer):
         self.reader, self.writer = reader, writer
         self.decoder = hpack.Decoder()
         self.settings = {}
-        self.frames = 0
 
     @classmethod
     async def open(cls, port, first=PREFACE + settings(), tls=False, narrow=False):
@@ -123,9 +123,8 @@ class Connection:
                 theirs, acked = theirs or not seen.flags & ACK, acked or bool(seen.flags & ACK)
         return connection
 
-    async def send(self, data, frames=1):
+    async def send(self, data):
         self.writer.write(data)
-        self.frames += frames
         try:
             await self.writer.drain()
         except (ConnectionError, ssl.SSLError):
@@ -145,7 +144,7 @@ class Connection:
             for at in range(0, len(payload), 6):
                 key, value = payload[at : at + 2], payload[at + 2 : at + 6]
                 self.settings[int.from_bytes(key, "big")] = int.from_bytes(value, "big")
-            await self.send(settings(flags=ACK), 0)
+            await self.send(settings(flags=ACK))
         return seen
 
     def fields(self, seen):

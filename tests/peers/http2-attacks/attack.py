@@ -2,8 +2,8 @@
 
     python attack.py NAME PORT [--seconds 4] [--connections 5]
 
-A connection that is ended is followed by the next, until so many were used or the time is over; some
-attacks use them all at once. `/` is answered, `/hold` is not, `/big` never ends. Prints one JSON
+A connection that is ended is followed by the next, until so many were used or the time is over;
+some attacks use them all at once. `/` is answered, `/hold` is not, `/big` never ends. Prints one JSON
 line: {"attack", "connections", "frames", "bytes", "seconds", "ends": {how: count}, "longest_s"}.
 `longest_s` is how long the longest connection lived. `open`: the time was over first.
 """
@@ -32,7 +32,7 @@ MALFORMED = block(request(path="/", fields=[("te", "gzip")]))
 
 
 def attack(*traits, settings=()):
-    """An attack makes (bytes, number of frames in them) for ever; a number is a pause, in seconds."""
+    """An attack makes (bytes, number of frames in them) for ever; a number is a pause, in s."""
 
     def add(make):
         ATTACKS[make.__name__.replace("_", "-")] = (make, traits, settings)

@@ -35,7 +35,7 @@ async def read(port, path):
             break
         while owed >= GIVEN_BACK:
             both = wire.window(0, GIVEN_BACK) + wire.window(1, GIVEN_BACK)
-            await connection.send(both, 2)
+            await connection.send(both)
             owed -= GIVEN_BACK
             updates += 2
             await asyncio.sleep(began + updates / PER_SECOND - time.monotonic())

@@ -7,8 +7,8 @@ Each case has a connection of its own to longwire, in front of echo.py.
 Prints a JSON line for each case, {"case","rfc","expected","got","ok"}, then one for all:
 {"cases":…,"passed":…,"general":…,"deviations":…,"failed":…}.
 
-`general`: the connection ends as it must, but with PROTOCOL_ERROR rather than a code that says more.
-h2 says that of every frame that it cannot make sense of. `deviations` are known, and have `why`; a
+`general`: the connection ends as it must, but with PROTOCOL_ERROR rather than a code that says
+more. h2 says that of every frame that it cannot make sense of. `deviations` are known, and have `why`; a
 case that is listed as one and is none any more has failed.
 """
 
@@ -42,13 +42,14 @@ endpoints = ["http://127.0.0.1:{port}"]
 upstream = "echo"
 [admin]
 bind = "off"
+bind = "127.0.0.1:0"
 [log]
 format = "json"
 """
 
 
 def start(command, find):
-    """Starts a child that does not outlive this program; gives it and what `find` makes of a line."""
+    """A child that does not outlive this program, and what `find` makes of a line of it."""
     if shutil.which("setpriv"):
         command = ["setpriv", "--pdeathsig", "KILL", *command]
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -94,14 +94,17 @@ case("an indexed field", answers(1), headers(1, PSEUDO + b"\x90"))
 case("a literal with indexing", answers(1), headers(1, PSEUDO + b"\x40\x01x\x01y"))
 case("a literal with indexing, name by index", answers(1), headers(1, PSEUDO + b"\x7a\x02me"))
 case("a literal without indexing", answers(1), headers(1, PSEUDO + b"\x00\x01x\x01y"))
-case("a literal without indexing, name by index", answers(1), headers(1, PSEUDO + b"\x0f\x2b\x02me"))
+case("a literal without indexing, name by index", answers(1),
+     headers(1, PSEUDO + b"\x0f\x2b\x02me"))
 case("a literal never indexed", answers(1), headers(1, PSEUDO + b"\x10\x01x\x01y"))
 case("a literal never indexed, name by index", answers(1), headers(1, PSEUDO + b"\x1f\x2b\x02me"))
-case("Huffman codes", answers(1), headers(1, PSEUDO + b"\x40\x01x\x8c\xf1\xe3\xc2\xe5\xf2:k\xa0\xab\x90\xf4\xff"))
+case("Huffman codes", answers(1),
+     headers(1, PSEUDO + b"\x40\x01x\x8c\xf1\xe3\xc2\xe5\xf2:k\xa0\xab\x90\xf4\xff"))
 case("an entry of the dynamic table", answers(3), headers(1, PSEUDO + b"\x40\x01x\x01y"),
      response(1), headers(3, PSEUDO + b"\xbe"))
 case("a dynamic table of size 0", answers(1), headers(1, b"\x20" + PSEUDO + b"\x40\x01x\x01y"))
 case("two size updates in a row", answers(1), headers(1, b"\x20\x3f\xe1\x1f" + PSEUDO))
-case("an integer of several octets", answers(1), headers(1, PSEUDO + b"\x00\x01x\x7f\x00" + b"y" * 127))
+case("an integer of several octets", answers(1),
+     headers(1, PSEUDO + b"\x00\x01x\x7f\x00" + b"y" * 127))
 case("our table is as large as the client says: 0", answers(1), headers(1, OK),
      settings=((TABLE_SIZE, 0),))

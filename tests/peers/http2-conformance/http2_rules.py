@@ -18,7 +18,8 @@ BLOCK = block(OK)
 MOST = 2**31 - 1
 
 case = section("http2/3.4", "RFC 9113 3.4")
-case("a preface that is none", ends("PROTOCOL_ERROR"), b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", raw=True)
+case("a preface that is none", ends("PROTOCOL_ERROR"),
+     b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", raw=True)
 case("no SETTINGS behind the preface", dies("PROTOCOL_ERROR"),
      PREFACE + ping(b"are you?"), raw=True,
      instead=("PONG", "h2 does not look at which frame is the first; each is judged as ever"))
@@ -45,8 +46,8 @@ for kind, what in enumerate(wire.NAMES):
         case(f"{what} within a block of fields", dies("PROTOCOL_ERROR"),
              frame(HEADERS, END_STREAM, 1, BLOCK[:3])
              + {DATA: data(1, b"x"), HEADERS: headers(3, OK), PRIORITY: priority(1),
-                RST_STREAM: reset(1), SETTINGS: settings(), PING: ping(), WINDOW_UPDATE: window(1, 1),
-                GOAWAY: frame(GOAWAY, 0, 0, b"\0" * 8)}[kind])
+                RST_STREAM: reset(1), SETTINGS: settings(), PING: ping(),
+                WINDOW_UPDATE: window(1, 1), GOAWAY: frame(GOAWAY, 0, 0, b"\0" * 8)}[kind])
 case("a frame of unknown type within a block of fields", dies("PROTOCOL_ERROR"),
      frame(HEADERS, END_STREAM, 1, BLOCK[:3]) + frame(0xFF, 0, 1, b"?"))
 
@@ -87,8 +88,8 @@ async def one_too_many(connection):
     while True:
         seen = await connection.read()
         if seen.kind in (RST_STREAM, GOAWAY):
-            too_many = seen.stream == 2 * most + 1
-            return f"RST_STREAM {'last' if too_many else seen.stream} {wire.error_name(seen.payload)}"
+            which = "last" if seen.stream == 2 * most + 1 else seen.stream
+            return f"RST_STREAM {which} {wire.error_name(seen.payload)}"
 
 
 case("more streams than were allowed", brings("RST_STREAM last REFUSED_STREAM",
@@ -222,7 +223,8 @@ OPEN = frame(HEADERS, END_STREAM, 1, BLOCK[:3])
 case("CONTINUATION behind END_HEADERS", dies("PROTOCOL_ERROR"),
      headers(1, POST, 0) + frame(CONTINUATION, END_HEADERS, 1, block([("x", "y")])))
 case("CONTINUATION behind the END_HEADERS of another", dies("PROTOCOL_ERROR"),
-     OPEN + frame(CONTINUATION, END_HEADERS, 1, BLOCK[3:]) + frame(CONTINUATION, END_HEADERS, 1, b""))
+     OPEN + frame(CONTINUATION, END_HEADERS, 1, BLOCK[3:])
+     + frame(CONTINUATION, END_HEADERS, 1, b""))
 case("CONTINUATION on stream 0", dies("PROTOCOL_ERROR"),
      OPEN + frame(CONTINUATION, END_HEADERS, 0, BLOCK[3:]))
 case("CONTINUATION on another stream", dies("PROTOCOL_ERROR"),
