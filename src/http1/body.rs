@@ -95,6 +95,15 @@ impl BodyDecoder {
         matches!(self.state, State::Length(_) | State::Data(_) | State::UntilClose)
     }
 
+    /// Bytes of data before the next framing or the end; as many as there are, if nobody knows.
+    pub fn data_left(&self) -> u64 {
+        match self.state {
+            State::Length(left) | State::Data(left) => left,
+            State::UntilClose => u64::MAX,
+            _ => 0,
+        }
+    }
+
     /// Whether the end of the connection is the body's proper end.
     pub fn ends_at_eof(&self) -> bool {
         self.state == State::UntilClose

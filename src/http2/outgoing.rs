@@ -52,7 +52,9 @@ impl Outgoing {
             if input.is_empty() {
                 break;
             }
-            let room = match self.poll_room(cx, input.len()) {
+            // No more than there is: room that is left over would cut the next piece in two.
+            let left = usize::try_from(self.decoder.data_left()).unwrap_or(usize::MAX);
+            let room = match self.poll_room(cx, input.len().min(left)) {
                 _ if self.unasked_bytes > 0 => std::mem::take(&mut self.unasked_bytes),
                 Poll::Ready(room) => room?,
                 Poll::Pending if input.len() < data.len() => break,

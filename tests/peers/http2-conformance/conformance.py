@@ -42,7 +42,6 @@ endpoints = ["http://127.0.0.1:{port}"]
 upstream = "echo"
 [admin]
 bind = "off"
-bind = "127.0.0.1:0"
 [log]
 format = "json"
 """

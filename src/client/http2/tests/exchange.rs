@@ -280,6 +280,23 @@ async fn a_full_window_makes_the_writer_wait_and_no_other() {
 }
 
 #[tokio::test]
+async fn each_event_is_one_frame() {
+    let (mut served, mut peer) = Peer::meet(limits(), &[]).await;
+    peer.headers(1, END_STREAM, GET).await;
+    let (_, mut exchange) = served.request().await;
+    write(&mut exchange, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    peer.until_pong().await;
+    for length in [200, 7, 3000] {
+        let chunk = format!("{length:x}\r\n{}\r\n", "x".repeat(length));
+        write(&mut exchange, chunk.as_bytes()).await;
+        let frames = peer.until_pong().await;
+        let lengths: Vec<_> =
+            frames.iter().filter(|f| f.kind == DATA).map(|f| f.payload.len()).collect();
+        assert_eq!(lengths, [length]);
+    }
+}
+
+#[tokio::test]
 async fn a_slow_reader_holds_no_more_than_the_window() {
     let (mut served, mut peer) = Peer::meet(limits(), &[]).await;
     peer.headers(1, 0, POST).await;
