@@ -18,6 +18,9 @@ static TURN: Mutex<()> = Mutex::const_new(());
 const PACE: Duration = Duration::from_millis(50);
 /// By which an event may be late: the attackers, the upstreams and a debug build share two cores.
 const LATE_MS: u64 = 2000;
+/// Events of 32 KiB of a `/big`: more than the proxy can hold of one stream. Without an end they would
+/// fill what the kernel has for all connections of the machine.
+const BIG_EVENTS: usize = 16;
 /// Connections that one attack has, one after the other or all at once.
 const CONNECTIONS: u64 = 5;
 
@@ -98,7 +101,12 @@ async fn serve(mut upstream: Conversation) {
         if head.contains(" /big ") {
             let event = format!("8000\r\n{}\r\n", "x".repeat(0x8000));
             upstream.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await;
-            while upstream.stream.write_all(event.as_bytes()).await.is_ok() {}
+            for _ in 0..BIG_EVENTS {
+                if upstream.stream.write_all(event.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+            upstream.hold().await;
             return;
         }
         if head.contains(" /hold ") {

@@ -90,7 +90,13 @@ async fn pour(mut upstream: Conversation) {
     upstream.write(SSE_HEAD).await;
     let event = format!("data: {}\n\n", "x".repeat(1000));
     let chunk = format!("{:x}\r\n{event}\r\n", event.len());
-    while upstream.stream.write_all(chunk.as_bytes()).await.is_ok() {}
+    // More than the proxy holds, and little enough for what the kernel has for all connections.
+    for _ in 0..256 {
+        if upstream.stream.write_all(chunk.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+    upstream.hold().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

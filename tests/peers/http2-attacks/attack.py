@@ -3,8 +3,9 @@
     python attack.py NAME PORT [--seconds 4] [--connections 5]
 
 A connection that is ended is followed by the next, until so many were used or the time is over;
-some attacks use them all at once. `/` is answered, `/hold` is not, `/big` never ends. Prints one JSON
-line: {"attack", "connections", "frames", "bytes", "seconds", "ends": {how: count}, "longest_s"}.
+some attacks use them all at once. `/` is answered, `/hold` is not, `/big` is large and has no end.
+Prints one JSON line:
+{"attack", "connections", "frames", "bytes", "seconds", "ends": {how: count}, "longest_s"}.
 `longest_s` is how long the longest connection lived. `open`: the time was over first.
 """
 
