@@ -9,7 +9,7 @@ help:
 	@echo "make test           all tests, with browsers, SDKs and servers (installs what is missing)"
 	@echo "make soak           the tests that take minutes"
 	@echo "make compare-nginx  what an upstream and a client see of longwire and of nginx, as a table"
-	@echo "make conformance    WebSocket cases against two servers, directly and through longwire"
+	@echo "make conformance    HTTP/2 by the letter, and WebSocket cases directly and through longwire"
 	@echo "make bench-streams  memory per idle stream and CPU per event"
 	@echo "make bench-balance  how evenly each policy spreads streams, as tables"
 	@echo "make release        target/release/longwire"
@@ -39,6 +39,7 @@ compare-nginx: peers
 conformance: peers
 	cargo build --quiet
 	tests/peers/.venv/bin/python tests/peers/websocket-conformance/conformance.py --longwire $(BIN)
+	tests/peers/.venv/bin/python tests/peers/http2-conformance/conformance.py --longwire $(BIN)
 
 bench-streams: release
 	python3 benches/streams.py target/release/longwire
