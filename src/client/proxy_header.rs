@@ -80,8 +80,8 @@ pub fn parse(input: &[u8]) -> Result<Option<Header>, Malformed> {
     }
 }
 
-/// `proxy-protocol.txt` §2.2: the command is the lower half of the 13th byte, 0 for LOCAL. Version 1
-/// cannot say it.
+/// `proxy-protocol.txt` §2.2: the command is the lower half of the 13th byte, 0 for LOCAL. Version
+/// 1 cannot say it.
 fn is_local(input: &[u8]) -> bool {
     input.starts_with(BINARY) && input.get(12).is_some_and(|byte| byte & 0xf == 0)
 }
