@@ -10,25 +10,13 @@ use crate::http1::encode::decimal;
 use crate::http1::fields::Fields;
 use crate::http1::framing::{self, Framing};
 use crate::http1::head::{RequestHead, ResponseHead, Version};
+use crate::syntax::name::HOP_BY_HOP;
 
 /// Our name in `Via` (RFC 9110 §7.6.3: a pseudonym will do).
 const PSEUDONYM: &str = "longwire";
 
 /// Longest request id taken over from a client.
 const REQUEST_ID_MAX_BYTES: usize = 128;
-
-/// RFC 9110 §7.6.1: fields that mean this connection only, whatever `Connection` lists.
-/// Content-Length is here because framing is written anew, from the value that was parsed.
-const HOP_BY_HOP: &[&str] = &[
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "content-length",
-];
 
 /// Fields that `Connection` must not be able to remove: a request that loses them on the way means
 /// something else to the upstream than to us.
@@ -262,7 +250,7 @@ fn remove_lookalikes(fields: &mut Fields) {
             let same = |(a, b): (&u8, u8)| a.eq_ignore_ascii_case(&b) || (*a == b'_' && b == b'-');
             field.name.len() == name.len() && pairs.all(same)
         };
-        !field.name.contains(&b'_') || !OWN.iter().chain(HOP_BY_HOP).any(|name| is(&name))
+        !field.name.contains(&b'_') || !OWN.iter().chain(&HOP_BY_HOP).any(|name| is(&name))
     });
 }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::config::model::{Cors, CorsOrigin};
 use crate::http1::fields::Fields;
 use crate::http1::head::RequestHead;
+use crate::syntax::name::is_token;
 
 /// A field of an answer.
 type Field = (&'static str, Bytes);
@@ -95,9 +96,8 @@ fn is_listed(origins: &[CorsOrigin], origin: &[u8]) -> bool {
 
 /// The fields that a preflight asks for, as far as they are names.
 fn asked_headers(fields: &Fields) -> String {
-    let is_tchar = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     let names = fields.tokens("access-control-request-headers");
-    let names = names.filter(|name| name.iter().all(is_tchar));
+    let names = names.filter(|name| is_token(name));
     let names: Vec<_> = names.map(String::from_utf8_lossy).collect();
     names.join(", ")
 }

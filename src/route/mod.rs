@@ -1,7 +1,5 @@
 //! Which route takes a request. Pure.
 
-pub mod path;
-
 use std::cmp::Reverse;
 
 use crate::config::model::{HostPattern, PathPattern, Route, Target};

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use super::fields::field_name;
-use super::matching::{A_METHOD, is_token, method};
+use super::matching::{A_METHOD, method};
 use crate::config::defaults;
 use crate::config::model::{Access, Cors, CorsOrigin, Network};
 use crate::config::read::Table;
 use crate::config::units::{A_NETWORK, Invalid, network};
 use crate::config::url;
+use crate::syntax::name::is_token;
 
 /// Reads `access`.
 pub(super) fn access(mut table: Table<'_>) -> Access {
