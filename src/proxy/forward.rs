@@ -342,12 +342,17 @@ fn mix(number: u64) -> u64 {
     (number ^ 0x9E37_79B9_7F4A_7C15).wrapping_mul(0xD6E8_FEB8_6659_FD93).rotate_left(29)
 }
 
-/// The target without the prefix; what is left begins with a slash. A prefix ends with a segment:
-/// without `/api`, `/api../x` would be a dot segment that nobody has checked.
+/// The target without the prefix; what is left begins with one slash. A prefix ends with a segment:
+/// without `/api`, `/api../x` would be a dot segment that nobody has checked. And `/api//evil.test`
+/// would be `//evil.test`: a host for whoever takes the target for a reference (RFC 3986 §4.2), in
+/// a redirect for instance.
 fn stripped<'t>(target: &'t str, prefix: &str) -> Cow<'t, str> {
     let rest = target.strip_prefix(prefix).filter(|_| !prefix.is_empty());
     match rest {
-        Some(rest) if rest.starts_with('/') => Cow::Borrowed(rest),
+        Some(rest) if rest.starts_with('/') => {
+            let slashes = rest.len() - rest.trim_start_matches('/').len();
+            Cow::Borrowed(&rest[slashes - 1..])
+        }
         Some(rest) if prefix.ends_with('/') || rest.is_empty() || rest.starts_with('?') => {
             Cow::Owned(format!("/{rest}"))
         }
@@ -364,6 +369,11 @@ mod tests {
         for (target, prefix, expected) in [
             ("/api/v1?x", "/api", "/v1?x"),
             ("/api/v1", "/api/", "/v1"),
+            ("/api//evil.test/x", "/api", "/evil.test/x"),
+            ("/api///evil.test/x", "/api/", "/evil.test/x"),
+            ("/api//", "/api", "/"),
+            ("/api//?//x", "/api", "/?//x"),
+            ("//api//x", "/api", "//api//x"),
             ("/api", "/api", "/"),
             ("/api?x", "/api", "/?x"),
             ("/other", "/api", "/other"),
