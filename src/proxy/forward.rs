@@ -277,11 +277,14 @@ impl Forward<'_> {
     ) -> Vec<u8> {
         // It is kept as it came: another endpoint may have to get it with another Host.
         let mut head = head.clone();
-        // Before the route's own are set: one of them may be the upstream's key.
-        head.fields.retain(|field| !self.rules.auth.hides(&field.name));
-        let route = (&self.rules.host_header, &self.rules.headers, endpoint.authority());
+        let rules = headers::Rules {
+            host: &self.rules.host_header,
+            headers: &self.rules.headers,
+            auth: &self.rules.auth,
+            authority: endpoint.authority(),
+        };
         let (framing, id) = (admitted.framing, &self.request.id);
-        headers::to_upstream(&mut head, framing, self.context.sender(), id, route);
+        headers::to_upstream(&mut head, framing, self.context.sender(), id, rules);
         if let Some(wanted) = &self.wanted {
             headers::switch(&mut head.fields, &wanted.protocol);
         }

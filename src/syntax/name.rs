@@ -25,9 +25,33 @@ pub fn is_token(text: impl AsRef<[u8]>) -> bool {
     !text.is_empty() && text.iter().copied().all(is_tchar)
 }
 
+/// Whether one name is the other with `_` for `-` somewhere, or the other way round. Behind CGI and
+/// its heirs (WSGI, Rack, PHP) these are one field.
+pub fn is_twin(one: &[u8], other: &[u8]) -> bool {
+    let folded = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    one.len() == other.len()
+        && !one.eq_ignore_ascii_case(other)
+        && one.iter().map(folded).eq(other.iter().map(folded))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn twins() {
+        for (one, other, expected) in [
+            ("X_Api_Key", "x-api-key", true),
+            ("X-Api_Key", "x-api-key", true),
+            ("x-api-key", "X_API_KEY", true),
+            ("x-api-key", "X-Api-Key", false),
+            ("x_key", "X_Key", false),
+            ("x_api_keys", "x-api-key", false),
+            ("xxapi-key", "x-api-key", false),
+        ] {
+            assert_eq!(is_twin(one.as_bytes(), other.as_bytes()), expected, "{one} {other}");
+        }
+    }
 
     #[test]
     fn tokens() {
