@@ -16,7 +16,8 @@ pub struct Admitted {
     /// The request target in origin form, query included; or `*`.
     pub target: String,
     /// The path by which a route is chosen: the target without its query, and without needless
-    /// percent-encoding (see [`path::check`]). `OPTIONS *` asks about the server as a whole, and is routed as `/` is.
+    /// percent-encoding (see [`path::check`]). `OPTIONS *` asks about the server as a whole, and is
+    /// routed as `/` is.
     path: String,
     /// Whether the client wants to use its connection again.
     pub keep_alive: bool,

@@ -189,6 +189,27 @@ async fn a_route_takes_a_path_however_its_own_is_encoded() {
 }
 
 #[tokio::test]
+async fn a_proxy_that_names_nobody_does_not_stand_in_for_him() {
+    let upstream = Upstream::answering(OK).await;
+    let proxy = Proxy::to(upstream.address)
+        .server("workers = 2\ntrusted_proxies = [\"::ffff:127.0.0.1\"]")
+        .route("access.allow = [\"127.0.0.0/8\"]")
+        .start()
+        .await;
+    let mut client = proxy.client().await;
+    for (claim, status) in [
+        ("unknown", 403),
+        ("192.0.2.1, x", 403),
+        ("192.0.2.1:4711", 403),
+        ("127.0.0.9:4711", 200),
+        ("unknown, 127.0.0.9", 200),
+    ] {
+        client.send(format!("GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: {claim}\r\n\r\n")).await;
+        assert_eq!(client.response().await.status, status, "{claim}");
+    }
+}
+
+#[tokio::test]
 async fn a_route_takes_a_host_however_it_is_written() {
     let upstream = Upstream::answering(OK).await;
     let own = "[routes.own]\nhosts = [\"admin.example\", \"*.inner.example\", \"[::1]\"]\n\
