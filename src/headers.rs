@@ -5,11 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
-use crate::config::model::{Headers, HostHeader, Network};
+use crate::config::model::{Auth, Headers, HostHeader, Network};
 use crate::http1::encode::decimal;
 use crate::http1::fields::Fields;
 use crate::http1::framing::{self, Framing};
 use crate::http1::head::{RequestHead, ResponseHead, Version};
+use crate::syntax::name::{HOP_BY_HOP, is_twin};
 
 /// Our name in `Via` (RFC 9110 §7.6.3: a pseudonym will do).
 const PSEUDONYM: &str = "longwire";
@@ -17,25 +18,30 @@ const PSEUDONYM: &str = "longwire";
 /// Longest request id taken over from a client.
 const REQUEST_ID_MAX_BYTES: usize = 128;
 
-/// RFC 9110 §7.6.1: fields that mean this connection only, whatever `Connection` lists.
-/// Content-Length is here because framing is written anew, from the value that was parsed.
-const HOP_BY_HOP: &[&str] = &[
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "content-length",
-];
+/// Fields that `Connection` must not be able to remove, besides [`OWN`], the WebSocket's and those
+/// that authentication goes by: a request that loses them on the way means something else to the
+/// upstream than to us.
+const NEVER_LISTED: &[&str] = &["host", "content-type", "authorization", "cookie", "origin"];
 
-/// Fields that `Connection` must not be able to remove: a request that loses them on the way means
-/// something else to the upstream than to us.
-const NEVER_LISTED: &[&str] = &["host", "content-type"];
+/// What the names of a WebSocket handshake's fields begin with (RFC 6455 §11.3).
+const WEBSOCKET: &[u8] = b"sec-websocket-";
 
 /// Fields that only we may set.
-const OWN: &[&str] = &["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id"];
+const OWN: &[&str] =
+    &["forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id"];
+
+/// What a route makes of the fields of its requests.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules<'a> {
+    /// Which `Host` goes on.
+    pub host: &'a HostHeader,
+    /// Fields to set and to remove.
+    pub headers: &'a Headers,
+    /// Who may come in, and by which fields.
+    pub auth: &'a Auth,
+    /// The endpoint's own `host:port`.
+    pub authority: &'a str,
+}
 
 /// Who sent a request, as far as it concerns the fields.
 #[derive(Debug, Clone, Copy)]
@@ -58,17 +64,27 @@ impl Sender<'_> {
     }
 
     /// The client's address: the nearest one that no trusted proxy has, by `X-Forwarded-For` as far
-    /// as that is believed.
+    /// as that is believed. `None` if a trusted proxy has named somebody by no address (`unknown`,
+    /// say): the proxy's own must not stand in for that one's, since it may be on a list.
     pub fn client_address(&self, head: &RequestHead) -> Option<IpAddr> {
         let mut nearest = self.peer?.ip().to_canonical();
         let claimed: Vec<_> = head.fields.tokens("x-forwarded-for").collect();
         for claim in claimed.into_iter().rev() {
-            let claim = std::str::from_utf8(claim).ok().and_then(|text| text.parse().ok());
-            let Some(claim) = claim.filter(|_| self.trusts(nearest)) else { break };
-            nearest = IpAddr::to_canonical(&claim);
+            if !self.trusts(nearest) {
+                break;
+            }
+            nearest = claimed_address(claim)?.to_canonical();
         }
         Some(nearest)
     }
+}
+
+/// `192.0.2.1` or `2001:db8::1`; some proxies write the port, too, or `[2001:db8::1]`.
+fn claimed_address(claim: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(claim).ok()?;
+    let bare = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok().map(IpAddr::V6);
+    let with_port = || text.parse().ok().map(|address: SocketAddr| address.ip());
+    text.parse().ok().or_else(with_port).or_else(bare)
 }
 
 /// The client's request id if it is short and harmless, so that it can go into logs and fields.
@@ -79,25 +95,25 @@ pub fn request_id(head: &RequestHead) -> Option<&str> {
     (fits && text.bytes().all(harmless)).then_some(text)
 }
 
-/// Rewrites a request's fields for the upstream.
-///
-/// `authority` is the endpoint's own `host:port`. The result has no `Connection` field: in HTTP/1.1
+/// Rewrites a request's fields for the upstream. The result has no `Connection` field: in HTTP/1.1
 /// that means keep-alive.
 pub fn to_upstream(
     head: &mut RequestHead,
     framing: Framing,
     sender: Sender<'_>,
     request_id: &str,
-    route: (&HostHeader, &Headers, &str),
+    rules: Rules<'_>,
 ) {
-    let (host_header, rules, authority) = route;
+    let Rules { host, headers, auth, authority } = rules;
     let original_host = head.fields.get("host").cloned().unwrap_or_default();
-    remove_hop_by_hop(&mut head.fields);
+    remove_hop_by_hop(&mut head.fields, auth);
+    // Before the route's own are set: one of them may be the upstream's key.
+    head.fields.retain(|field| !auth.hides(&field.name));
     if head.version == Version::Http10 {
         // RFC 9110 §10.1.1: an expectation in an HTTP/1.0 request must be ignored.
         head.fields.remove("expect");
     }
-    match host_header {
+    match host {
         // A request without Host is HTTP/1.0; the upstream is spoken to in 1.1 and must have one.
         HostHeader::Preserve if !original_host.is_empty() => {}
         HostHeader::Preserve | HostHeader::Upstream => {
@@ -105,11 +121,11 @@ pub fn to_upstream(
         }
         HostHeader::Literal(host) => head.fields.set("Host", host.clone()),
     }
-    remove_lookalikes(&mut head.fields);
+    remove_lookalikes(&mut head.fields, headers, auth);
     forwarded(&mut head.fields, &original_host, sender);
     via(&mut head.fields, head.version);
     head.fields.set("X-Request-Id", request_id.to_owned());
-    apply(&mut head.fields, &rules.request_remove, &rules.request_set);
+    apply(&mut head.fields, &headers.request_remove, &headers.request_set);
     write_framing(&mut head.fields, framing);
 }
 
@@ -183,7 +199,7 @@ pub struct Delivery<'a> {
 /// Rewrites a final response's fields for the client.
 pub fn to_client(head: &mut ResponseHead, delivery: Delivery<'_>, rules: &Headers) {
     let length = framing::length(&head.fields).ok().flatten();
-    remove_hop_by_hop(&mut head.fields);
+    remove_hop_by_hop(&mut head.fields, &Auth::None);
     via(&mut head.fields, head.version);
     if !head.fields.contains("date") {
         // RFC 9110 §6.6.1: a recipient "MUST … append a corresponding Date header field".
@@ -238,14 +254,18 @@ pub fn switch(fields: &mut Fields, protocol: &str) {
 
 /// Rewrites an interim (1xx) response for the client.
 pub fn interim_to_client(head: &mut ResponseHead) {
-    remove_hop_by_hop(&mut head.fields);
+    remove_hop_by_hop(&mut head.fields, &Auth::None);
 }
 
-fn remove_hop_by_hop(fields: &mut Fields) {
+fn remove_hop_by_hop(fields: &mut Fields, auth: &Auth) {
+    let stays = |name: &[u8]| {
+        let mut kept = NEVER_LISTED.iter().chain(OWN).copied().chain(auth.fields());
+        name.starts_with(WEBSOCKET) || kept.any(|kept| kept.as_bytes() == name)
+    };
     let listed: Vec<Vec<u8>> = fields
         .tokens("connection")
         .map(<[u8]>::to_ascii_lowercase)
-        .filter(|name| !NEVER_LISTED.iter().any(|kept| kept.as_bytes() == name))
+        .filter(|name| !stays(name))
         .collect();
     fields.retain(|field| {
         let is = |name: &[u8]| field.name.eq_ignore_ascii_case(name);
@@ -253,16 +273,19 @@ fn remove_hop_by_hop(fields: &mut Fields) {
     });
 }
 
-/// Removes `X_Forwarded_For` and the like: behind CGI and its heirs (WSGI, Rack, PHP) `_` and `-`
-/// are the same, so that these would be read instead of ours.
-fn remove_lookalikes(fields: &mut Fields) {
+/// Removes `X_Forwarded_For` and the like, which some upstreams would read instead of ours: the
+/// twins of what only we may set, of what the route sets or removes, and of what says who asks.
+fn remove_lookalikes(fields: &mut Fields, headers: &Headers, auth: &Auth) {
+    let set = headers.request_set.iter().map(|(name, _)| name);
+    let ruled = set.chain(&headers.request_remove).map(String::as_str);
+    let own = OWN.iter().copied().chain(HOP_BY_HOP).chain(ruled);
+    let names = || own.clone().chain(auth.fields()).chain(auth.principal_header());
     fields.retain(|field| {
-        let is = |name: &&&str| {
-            let mut pairs = field.name.iter().zip(name.bytes());
-            let same = |(a, b): (&u8, u8)| a.eq_ignore_ascii_case(&b) || (*a == b'_' && b == b'-');
-            field.name.len() == name.len() && pairs.all(same)
-        };
-        !field.name.contains(&b'_') || !OWN.iter().chain(HOP_BY_HOP).any(|name| is(&name))
+        let may_have_twin = field.name.iter().any(|byte| matches!(byte, b'-' | b'_'));
+        // One that authentication goes by itself is nobody's twin.
+        let is_read = || auth.fields().any(|name| field.name.eq_ignore_ascii_case(name.as_bytes()));
+        let is_twin = || names().any(|name| is_twin(&field.name, name.as_bytes()));
+        !may_have_twin || !is_twin() || is_read()
     });
 }
 

@@ -6,10 +6,10 @@
 //! A [`client`]'s connection comes in at [`server`] (sockets, signals); its requests, over HTTP/1
 //! or HTTP/2, are read by [`proxy`] (the life of a request), find their [`route`], are let in or
 //! not by [`policy`], get a connection from [`upstream`], and their bytes are moved by [`relay`].
-//! What they carry is understood by [`http1`], [`http2`], [`sse`] and [`ws`]; [`headers`] are
-//! rewritten on the way; [`live`] knows what is open and why it ended, [`telemetry`] shows it,
-//! [`admin`] serves it. [`config`] is where all rules come from, [`cli`] where people start,
-//! [`demo`] where they look first.
+//! What they carry is understood by [`http1`], [`http2`], [`sse`] and [`ws`]; [`syntax`] says
+//! what hosts, paths and names are; [`headers`] are rewritten on the way; [`live`] knows what is
+//! open and why it ended, [`telemetry`] shows it, [`admin`] serves it. [`config`] is where all
+//! rules come from, [`cli`] where people start, [`demo`] where they look first.
 //!
 //! # Three rules
 //!
@@ -38,6 +38,7 @@ pub mod route;
 pub mod scratch;
 pub mod server;
 pub mod sse;
+pub mod syntax;
 pub mod telemetry;
 pub mod tls;
 pub mod upstream;

@@ -145,8 +145,21 @@ pub(super) fn network(text: &str) -> Result<Network, Invalid> {
         return Err(Invalid::new("a network with only zero bits after its prefix")
             .suggest(format!("{network}/{prefix}")));
     }
-    Ok(Network { address, prefix })
+    Ok(canonical(address, prefix))
 }
+
+/// IPv4 written as IPv6 (RFC 4291, 2.5.5.2) is IPv4, as the addresses of clients are.
+fn canonical(address: IpAddr, prefix: u8) -> Network {
+    match (address.to_canonical(), prefix.checked_sub(IPV4_MAPPED_BITS)) {
+        (IpAddr::V4(v4), Some(prefix)) if address.is_ipv6() => {
+            Network { address: IpAddr::V4(v4), prefix }
+        }
+        _ => Network { address, prefix },
+    }
+}
+
+/// Of `::ffff:0:0/96`.
+const IPV4_MAPPED_BITS: u8 = 96;
 
 fn without_host_bits(address: IpAddr, prefix: u8) -> IpAddr {
     let shift = u32::from(prefix);

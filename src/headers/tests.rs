@@ -1,4 +1,7 @@
+use std::time::Duration;
+
 use super::*;
+use crate::config::model::ForwardAuth;
 use crate::http1::head::{parse_request, parse_response};
 
 fn request(text: &str) -> RequestHead {
@@ -8,15 +11,32 @@ fn request(text: &str) -> RequestHead {
 fn up(text: &str, trusted: &[Network]) -> Fields {
     let mut head = request(text);
     let sender = Sender { peer: Some("192.0.2.7:999".parse().unwrap()), trusted, scheme: "http" };
-    let rules = Headers::default();
-    to_upstream(
-        &mut head,
-        Framing::None,
-        sender,
-        "id-1",
-        (&HostHeader::Preserve, &rules, "10.0.0.1:8000"),
-    );
+    to_upstream(&mut head, Framing::None, sender, "id-1", rules(&Headers::default(), &Auth::None));
     head.fields
+}
+
+fn rules<'a>(headers: &'a Headers, auth: &'a Auth) -> Rules<'a> {
+    Rules { host: &HostHeader::Preserve, headers, auth, authority: "10.0.0.1:8000" }
+}
+
+/// What goes on of a request to a route with these rules.
+fn through(text: &str, headers: &Headers, auth: &Auth) -> Fields {
+    let mut head = request(text);
+    let sender = Sender { peer: None, trusted: &[], scheme: "http" };
+    to_upstream(&mut head, Framing::None, sender, "id-1", rules(headers, auth));
+    head.fields
+}
+
+fn asked(pass: bool) -> Auth {
+    Auth::Forward(ForwardAuth {
+        upstream: String::new(),
+        target: "/".to_owned(),
+        timeout: Duration::from_secs(1),
+        cache: None,
+        headers: vec!["x-api-key".to_owned(), "x_team".to_owned()],
+        principal_header: "x-auth-user".to_owned(),
+        pass,
+    })
 }
 
 fn value<'a>(fields: &'a Fields, name: &'static str) -> &'a str {
@@ -81,6 +101,38 @@ fn networks_contain_what_their_prefix_says() {
 }
 
 #[test]
+fn whose_address_a_client_has() {
+    let trusted = [Network { address: "10.0.0.0".parse().unwrap(), prefix: 8 }];
+    for (peer, fields, expected) in [
+        ("192.0.2.7:9", "X-Forwarded-For: 198.51.100.1\r\n", Some("192.0.2.7")),
+        ("10.0.0.1:9", "", Some("10.0.0.1")),
+        ("10.0.0.1:9", "X-Forwarded-For: 198.51.100.1\r\n", Some("198.51.100.1")),
+        (
+            "10.0.0.1:9",
+            "X-Forwarded-For: 1.1.1.1, 198.51.100.1, 10.0.0.2\r\n",
+            Some("198.51.100.1"),
+        ),
+        ("10.0.0.1:9", "X-Forwarded-For: 198.51.100.1:4711\r\n", Some("198.51.100.1")),
+        ("10.0.0.1:9", "X-Forwarded-For: ::ffff:198.51.100.1\r\n", Some("198.51.100.1")),
+        ("10.0.0.1:9", "X-Forwarded-For: 2001:db8::1\r\n", Some("2001:db8::1")),
+        ("10.0.0.1:9", "X-Forwarded-For: [2001:db8::1]\r\n", Some("2001:db8::1")),
+        ("10.0.0.1:9", "X-Forwarded-For: [2001:db8::1]:4711\r\n", Some("2001:db8::1")),
+        ("10.0.0.1:9", "X-Forwarded-For: junk, 198.51.100.1\r\n", Some("198.51.100.1")),
+        ("10.0.0.1:9", "X-Forwarded-For: unknown\r\n", None),
+        ("10.0.0.1:9", "X-Forwarded-For: unknown, 10.0.0.2\r\n", None),
+        ("10.0.0.1:9", "X-Forwarded-For: 198.51.100.1:x\r\n", None),
+        ("10.0.0.1:9", "X-Forwarded-For: [198.51.100.1]\r\n", None),
+        ("10.0.0.1:9", "X-Forwarded-For: \u{e4}\r\n", None),
+    ] {
+        let head = request(&format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n"));
+        let peer = Some(peer.parse().unwrap());
+        let sender = Sender { peer, trusted: &trusted, scheme: "http" };
+        let expected = expected.map(|text| text.parse().unwrap());
+        assert_eq!(sender.client_address(&head), expected, "{peer:?} {fields}");
+    }
+}
+
+#[test]
 fn the_upstream_always_gets_a_host() {
     let fields = up("GET / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n", &[]);
     assert_eq!(value(&fields, "host"), "10.0.0.1:8000");
@@ -99,7 +151,8 @@ fn rules_and_framing_come_last() {
     };
     let sender = Sender { peer: None, trusted: &[], scheme: "http" };
     let host = HostHeader::Literal("models.internal".into());
-    to_upstream(&mut head, Framing::Length(5), sender, "id-1", (&host, &rules, "x:1"));
+    let rules = Rules { host: &host, ..self::rules(&rules, &Auth::None) };
+    to_upstream(&mut head, Framing::Length(5), sender, "id-1", rules);
     assert_eq!(value(&head.fields, "host"), "models.internal");
     assert_eq!(value(&head.fields, "x-proxy"), "ours");
     assert_eq!(value(&head.fields, "x-debug"), "-");
@@ -181,4 +234,47 @@ fn nobody_speaks_for_us_with_underscores() {
     assert_eq!(left.len(), 1, "{left:?}");
     assert_eq!(value(&fields, "x_other"), "8", "others may have them");
     assert_eq!(value(&fields, "x-forwarded-for"), "192.0.2.7");
+}
+
+#[test]
+fn connection_cannot_take_away_what_was_checked() {
+    let fields = "Authorization: a\r\nCookie: b\r\nOrigin: c\r\nSec-WebSocket-Key: d\r\n\
+                  X-Api-Key: e\r\nX_Team: f\r\nX-Hop: g\r\nHTTP2-Settings: h\r\n";
+    let listed = "authorization, Cookie, ORIGIN, Sec-WebSocket-Key, x-api-key, X_TEAM, x-hop";
+    let text = format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: {listed}\r\n{fields}\r\n");
+    let found = through(&text, &Headers::default(), &asked(true));
+    let values = ["authorization", "cookie", "origin", "sec-websocket-key", "x-api-key", "x_team"];
+    assert_eq!(values.map(|name| value(&found, name)), ["a", "b", "c", "d", "e", "f"]);
+    assert_eq!(["x-hop", "http2-settings"].map(|name| value(&found, name)), ["-", "-"]);
+    let found = through(&text, &Headers::default(), &asked(false));
+    assert_eq!(["x-api-key", "x_team"].map(|name| value(&found, name)), ["-", "-"], "as told");
+}
+
+#[test]
+fn a_trusted_proxys_word_cannot_be_taken_away() {
+    let trusted = [Network { address: "192.0.2.0".parse().unwrap(), prefix: 24 }];
+    let text = "GET / HTTP/1.1\r\nHost: a\r\nConnection: X-Forwarded-For, Forwarded\r\n\
+                X-Forwarded-For: 1.1.1.1\r\nForwarded: for=1.1.1.1\r\n\r\n";
+    let fields = up(text, &trusted);
+    assert_eq!(value(&fields, "x-forwarded-for"), "1.1.1.1, 192.0.2.7");
+    assert!(value(&fields, "forwarded").starts_with("for=1.1.1.1, "));
+}
+
+#[test]
+fn what_has_a_meaning_here_has_no_twin() {
+    let headers = Headers {
+        request_set: vec![("X-Tenant".into(), "ours".into()), ("X_Zone".into(), "z".into())],
+        request_remove: vec!["X-Debug".into()],
+        ..Headers::default()
+    };
+    let text = "GET / HTTP/1.1\r\nHost: a\r\nX_Tenant: theirs\r\nX-Zone: theirs\r\nX_Debug: 1\r\n\
+                X_Api_Key: 2\r\nX-Api-Key: k\r\nX-Team: 3\r\nX_Team: t\r\nX_Auth_User: eve\r\n\
+                X-Other: 4\r\nX_Other: 5\r\n\r\n";
+    let found = through(text, &headers, &asked(true));
+    let values = ["x_tenant", "x-zone", "x_debug", "x_api_key", "x-team", "x_auth_user"];
+    assert_eq!(values.map(|name| value(&found, name)), ["-"; 6]);
+    let values = ["x-tenant", "x_zone", "x-api-key", "x_team", "x-other", "x_other"];
+    assert_eq!(values.map(|name| value(&found, name)), ["ours", "z", "k", "t", "4", "5"]);
+    let found = through(text, &Headers::default(), &Auth::None);
+    assert_eq!(value(&found, "x_tenant"), "theirs", "that is nobody's business then");
 }

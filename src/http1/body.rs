@@ -1,6 +1,7 @@
 //! Takes a body out of its framing, a piece at a time, whatever way it was cut.
 
 use super::framing::Framing;
+use crate::syntax::name::is_tchar;
 
 /// Bytes of chunk extensions and trailers accepted in one body beyond the bytes of its data. Nobody
 /// uses them for good; without a limit over the whole body, one byte of data per kilobyte of
@@ -39,7 +40,7 @@ pub struct BodyDecoder {
 /// ```text
 /// Size (-> Padding) (-> Extension) -> SizeLf -> Data -> DataCr -> DataLf -> Size …
 ///
-/// SizeLf (0) -> Trailer (-> TrailerLine -> TrailerLf -> Trailer …) -> EndLf -> Done
+/// SizeLf (0) -> Trailer (-> TrailerName -> TrailerLine -> TrailerLf -> Trailer …) -> EndLf -> Done
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -64,6 +65,9 @@ enum State {
     DataLf,
     /// At the start of a trailer line or of the last empty line.
     Trailer,
+    /// In the name of a trailer.
+    TrailerName,
+    /// Behind its colon.
     TrailerLine,
     TrailerLf,
     EndLf,
@@ -173,11 +177,15 @@ impl BodyDecoder {
             (State::DataLf, b'\n') => State::Size { size: 0, digits: 0 },
             (State::Trailer, b'\r') => State::EndLf,
             (State::TrailerLine, b'\r') => State::TrailerLf,
-            // A folded line, or a field without a name.
-            (State::Trailer, b' ' | b'\t' | b':') => return Err(BodyError::Chunk),
             // Trailers are read and dropped, as RFC 9110 §6.5.1 allows: they cannot be merged into
             // a head that has been sent, and `Host` or `Content-Length` there is an attack.
-            (State::Trailer | State::TrailerLine, byte) if is_text(byte) => {
+            // RFC 9110 §5.1: a name is a token; so this is no folded line, and no request's first.
+            (State::Trailer | State::TrailerName, byte) if is_tchar(byte) => {
+                self.count_overhead()?;
+                State::TrailerName
+            }
+            (State::TrailerName, b':') => State::TrailerLine,
+            (State::TrailerLine, byte) if is_text(byte) => {
                 self.count_overhead()?;
                 State::TrailerLine
             }
@@ -299,6 +307,11 @@ mod tests {
             b"0\r\nX: 1\rY\r\n",
             b"0\r\n folded\r\n",
             b"0\r\n: 1\r\n",
+            b"0\r\nX\r\n\r\n",
+            b"0\r\nX 1\r\n\r\n",
+            b"0\r\nX : 1\r\n\r\n",
+            b"0\r\nGET / HTTP/1.1\r\n\r\n",
+            b"0\r\nX: 1\r\nY\r\n\r\n",
         ] {
             assert_eq!(
                 decode(Framing::Chunked, &[bad]),

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::config::model::{Cors, CorsOrigin};
 use crate::http1::fields::Fields;
 use crate::http1::head::RequestHead;
+use crate::syntax::name::is_token;
 
 /// A field of an answer.
 type Field = (&'static str, Bytes);
@@ -32,12 +33,27 @@ pub fn of_answer(rules: &Cors, head: &RequestHead) -> Vec<Field> {
     fields
 }
 
-/// What the answer to a preflight gets besides; `None` if pages of that origin may do nothing.
-pub fn of_preflight(rules: &Cors, head: &RequestHead) -> Option<Vec<Field>> {
+/// Why a preflight is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// Pages of that origin may do nothing.
+    Origin,
+    /// Pages may not use that method. To leave it out of a list would not do: browsers take GET,
+    /// HEAD and POST for listed (§4.8, step 7 of the preflight's checks).
+    Method,
+}
+
+/// What the answer to a preflight gets besides.
+///
+/// It names the method that was asked about and no other: about others another route may have to
+/// say something, and browsers remember the list for the URL.
+pub fn of_preflight(rules: &Cors, head: &RequestHead) -> Result<Vec<Field>, Refused> {
     if !allow(rules, head, &mut Vec::new()) {
-        return None;
+        return Err(Refused::Origin);
     }
-    let mut fields = vec![("Access-Control-Allow-Methods", rules.methods.join(", ").into())];
+    let asked = asked_method(head).filter(|asked| rules.methods.iter().any(|one| one == asked));
+    let asked = asked.ok_or(Refused::Method)?.to_owned();
+    let mut fields = vec![("Access-Control-Allow-Methods", asked.into())];
     let headers = match &rules.headers {
         Some(headers) => headers.join(", "),
         None => asked_headers(&head.fields),
@@ -46,7 +62,7 @@ pub fn of_preflight(rules: &Cors, head: &RequestHead) -> Option<Vec<Field>> {
         fields.push(("Access-Control-Allow-Headers", headers.into()));
     }
     fields.push(("Access-Control-Max-Age", rules.max_age.as_secs().to_string().into()));
-    Some(fields)
+    Ok(fields)
 }
 
 /// Removes what an upstream said about the matter.
@@ -95,9 +111,8 @@ fn is_listed(origins: &[CorsOrigin], origin: &[u8]) -> bool {
 
 /// The fields that a preflight asks for, as far as they are names.
 fn asked_headers(fields: &Fields) -> String {
-    let is_tchar = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     let names = fields.tokens("access-control-request-headers");
-    let names = names.filter(|name| name.iter().all(is_tchar));
+    let names = names.filter(|name| is_token(name));
     let names: Vec<_> = names.map(String::from_utf8_lossy).collect();
     names.join(", ")
 }

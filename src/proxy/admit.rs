@@ -3,19 +3,21 @@
 use crate::http1::framing::{self, Framing};
 use crate::http1::head::{RequestHead, Version};
 use crate::proxy::reply::Denial;
-use crate::route::path;
+use crate::syntax::authority::{host_name, is_same};
+use crate::syntax::path;
 
 /// What was learned from an admitted head.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admitted {
     /// The body's framing.
     pub framing: Framing,
-    /// Lower case, without port.
+    /// As routes compare it, without port.
     pub host: String,
     /// The request target in origin form, query included; or `*`.
     pub target: String,
     /// The path by which a route is chosen: the target without its query, and without needless
-    /// percent-encoding. `OPTIONS *` asks about the server as a whole, and is routed as `/` is.
+    /// percent-encoding (see [`path::check`]). `OPTIONS *` asks about the server as a whole, and is
+    /// routed as `/` is.
     path: String,
     /// Whether the client wants to use its connection again.
     pub keep_alive: bool,
@@ -68,7 +70,7 @@ pub fn admit(head: &mut RequestHead) -> Result<Admitted, Denial> {
             // RFC 9112 §3.2: "a client MUST send a field value for Host that is identical to that
             // authority component". One that does not has somebody in between read the other one.
             if let Some(sent) = head.fields.get("host")
-                && !is_same(sent, authority, scheme)
+                && !is_same(sent, authority.as_bytes(), scheme.eq_ignore_ascii_case("https"))
             {
                 return Err(Denial::bad_request("Host is not the host of the request target"));
             }
@@ -97,16 +99,6 @@ fn is_http(scheme: &str) -> bool {
     scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")
 }
 
-/// Whether two authorities are the same but for case and the scheme's own port.
-fn is_same(host: &[u8], authority: &str, scheme: &str) -> bool {
-    let port: &[u8] = if scheme.eq_ignore_ascii_case("http") { b":80" } else { b":443" };
-    let plain = |text: &[u8]| {
-        let text = text.strip_suffix(port).unwrap_or(text);
-        text.strip_suffix(b":").unwrap_or(text).to_ascii_lowercase()
-    };
-    plain(host) == plain(authority.as_bytes())
-}
-
 const BAD_HOST: &str = "Host is not a host name or address with an optional port";
 
 fn host(head: &RequestHead) -> Result<String, Denial> {
@@ -123,37 +115,6 @@ fn host(head: &RequestHead) -> Result<String, Denial> {
             .and_then(host_name)
             .ok_or_else(|| Denial::bad_request(BAD_HOST)),
     }
-}
-
-/// The name in `name`, `name:port`, `[v6]` or `[v6]:port`, lower case; an empty one is allowed
-/// (RFC 9112 §3.2 for targets without an authority).
-fn host_name(authority: &str) -> Option<String> {
-    let (name, port) = match authority.strip_prefix('[') {
-        Some(rest) => {
-            let (address, port) = rest.split_once(']')?;
-            address.parse::<std::net::Ipv6Addr>().ok()?;
-            (&authority[..address.len() + 2], port)
-        }
-        None => {
-            let end = authority.find(':').unwrap_or(authority.len());
-            let name = &authority[..end];
-            let legal =
-                |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=".contains(&byte);
-            if !name.bytes().all(legal) {
-                return None;
-            }
-            (name, &authority[end..])
-        }
-    };
-    // Digits only: `u16::from_str` would take "+80".
-    let is_port = |digits: &str| {
-        digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok()
-    };
-    let port_is_legal = match port.strip_prefix(':') {
-        None => port.is_empty(),
-        Some(digits) => digits.is_empty() || is_port(digits),
-    };
-    port_is_legal.then(|| name.to_ascii_lowercase())
 }
 
 #[cfg(test)]

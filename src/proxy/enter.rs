@@ -11,7 +11,7 @@ use super::exchange::Request;
 use super::guard::Visit;
 use super::reply::{Denial, OwnField};
 use super::snapshot::Route;
-use crate::config::model::Proxy;
+use crate::config::model::{Cors, Proxy};
 use crate::http1::head::RequestHead;
 use crate::policy::refusal::Refusal;
 use crate::policy::{cors, may_come};
@@ -25,21 +25,24 @@ pub enum Entry {
     Answered(Vec<OwnField>),
 }
 
-/// Lets a request in, or says why not. What was learned about who asks is noted in `request`.
+/// Lets a request in, or says why not. What was learned about who asks is noted in `request`. The
+/// route says whether it answers the request as a preflight.
 pub async fn enter(
     context: Context<'_>,
-    route: &Route,
+    (route, answers_preflight): (&Route, bool),
     rules: &Proxy,
     request: &mut Request,
     (head, admitted): (&RequestHead, &Admitted),
 ) -> Result<Entry, Denial> {
     // Before anything is refused: a page's script is to learn why.
-    if let Some(rules) = &rules.cors {
+    let is_preflight = cors::asked_method(head).is_some();
+    // A preflight about what another route would take gets no word from this one.
+    if let Some(rules) = rules.cors.as_ref().filter(|_| !is_preflight || answers_preflight) {
         request.own_fields.extend(cors::of_answer(rules, head));
     }
     check_address(rules, request)?;
-    if let Some(answer) = preflight(rules, head)? {
-        return Ok(Entry::Answered(answer));
+    if let Some(rules) = rules.cors.as_ref().filter(|_| answers_preflight) {
+        return preflight(rules, head).map(Entry::Answered);
     }
     let scheme = context.sender().scheme;
     let visit = Visit { head, target: &admitted.target, scheme, address: request.address };
@@ -60,17 +63,17 @@ fn check_address(rules: &Proxy, request: &Request) -> Result<(), Denial> {
 
 /// The answer to a preflight. It comes before authentication, because browsers send no credentials
 /// with it (the Fetch standard, §4.8).
-fn preflight(rules: &Proxy, head: &RequestHead) -> Result<Option<Vec<OwnField>>, Denial> {
-    let Some(rules) = rules.cors.as_ref().filter(|_| cors::asked_method(head).is_some()) else {
-        return Ok(None);
-    };
-    match cors::of_preflight(rules, head) {
-        Some(fields) => Ok(Some(fields)),
-        None => {
+fn preflight(rules: &Cors, head: &RequestHead) -> Result<Vec<OwnField>, Denial> {
+    cors::of_preflight(rules, head).map_err(|refused| match refused {
+        cors::Refused::Origin => {
             let message = "pages of this origin may not use this (cors.origins)";
-            Err(Denial::new(403, "origin_not_allowed", message))
+            Denial::new(403, "origin_not_allowed", message)
         }
-    }
+        cors::Refused::Method => {
+            let message = "pages of other origins may not use this method (cors.methods)";
+            Denial::new(403, "method_not_allowed", message)
+        }
+    })
 }
 
 /// The name of whoever asks.

@@ -182,7 +182,7 @@ pub async fn run(context: Context<'_>, client: &mut Client, mut head: RequestHea
         preflight: cors::asked_method(&head),
         listener: context.listener,
     });
-    let Some(route) = route else {
+    let Some((route, answers_preflight)) = route else {
         let denial = Denial::new(404, "no_route", "no route takes this host, path and method");
         return unrouted(context, client, &request, began, &denial, bodyless).await;
     };
@@ -195,7 +195,8 @@ pub async fn run(context: Context<'_>, client: &mut Client, mut head: RequestHea
             after
         }
         Action::Proxy(rules, upstream) => {
-            let entry = enter::enter(context, route, rules, &mut request, (&head, &admitted)).await;
+            let found = (route, answers_preflight);
+            let entry = enter::enter(context, found, rules, &mut request, (&head, &admitted)).await;
             let entry = entry.and_then(|entry| match entry {
                 Entry::In => switch::wanted(&head, &admitted, rules).map(Ok),
                 Entry::Answered(fields) => Ok(Err(fields)),

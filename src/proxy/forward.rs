@@ -282,11 +282,14 @@ impl Forward<'_> {
     ) -> Vec<u8> {
         // It is kept as it came: another endpoint may have to get it with another Host.
         let mut head = head.clone();
-        // Before the route's own are set: one of them may be the upstream's key.
-        head.fields.retain(|field| !self.rules.auth.hides(&field.name));
-        let route = (&self.rules.host_header, &self.rules.headers, endpoint.authority());
+        let rules = headers::Rules {
+            host: &self.rules.host_header,
+            headers: &self.rules.headers,
+            auth: &self.rules.auth,
+            authority: endpoint.authority(),
+        };
         let (framing, id) = (admitted.framing, &self.request.id);
-        headers::to_upstream(&mut head, framing, self.context.sender(), id, route);
+        headers::to_upstream(&mut head, framing, self.context.sender(), id, rules);
         if let Some(wanted) = &self.wanted {
             headers::switch(&mut head.fields, &wanted.protocol);
         }
@@ -347,12 +350,17 @@ fn mix(number: u64) -> u64 {
     (number ^ 0x9E37_79B9_7F4A_7C15).wrapping_mul(0xD6E8_FEB8_6659_FD93).rotate_left(29)
 }
 
-/// The target without the prefix; what is left begins with a slash. A prefix ends with a segment:
-/// without `/api`, `/api../x` would be a dot segment that nobody has checked.
+/// The target without the prefix; what is left begins with one slash. A prefix ends with a segment:
+/// without `/api`, `/api../x` would be a dot segment that nobody has checked. And `/api//evil.test`
+/// would be `//evil.test`: a host for whoever takes the target for a reference (RFC 3986 §4.2), in
+/// a redirect for instance.
 fn stripped<'t>(target: &'t str, prefix: &str) -> Cow<'t, str> {
     let rest = target.strip_prefix(prefix).filter(|_| !prefix.is_empty());
     match rest {
-        Some(rest) if rest.starts_with('/') => Cow::Borrowed(rest),
+        Some(rest) if rest.starts_with('/') => {
+            let slashes = rest.len() - rest.trim_start_matches('/').len();
+            Cow::Borrowed(&rest[slashes - 1..])
+        }
         Some(rest) if prefix.ends_with('/') || rest.is_empty() || rest.starts_with('?') => {
             Cow::Owned(format!("/{rest}"))
         }
@@ -369,6 +377,11 @@ mod tests {
         for (target, prefix, expected) in [
             ("/api/v1?x", "/api", "/v1?x"),
             ("/api/v1", "/api/", "/v1"),
+            ("/api//evil.test/x", "/api", "/evil.test/x"),
+            ("/api///evil.test/x", "/api/", "/evil.test/x"),
+            ("/api//", "/api", "/"),
+            ("/api//?//x", "/api", "/?//x"),
+            ("//api//x", "/api", "//api//x"),
             ("/api", "/api", "/"),
             ("/api?x", "/api", "/?x"),
             ("/other", "/api", "/other"),

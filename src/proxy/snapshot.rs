@@ -144,8 +144,8 @@ impl Snapshot {
         self.upstreams.iter().map(start).collect()
     }
 
-    /// The route that takes the request.
-    pub fn route(&self, query: Query<'_>) -> Option<&Route> {
-        self.router.find(query).map(|index| &self.routes[index])
+    /// The route that takes the request, and whether it answers it as a preflight.
+    pub fn route(&self, query: Query<'_>) -> Option<(&Route, bool)> {
+        self.router.find(query).map(|found| (&self.routes[found.route], found.answers_preflight))
     }
 }

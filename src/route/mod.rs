@@ -1,7 +1,5 @@
 //! Which route takes a request. Pure.
 
-pub mod path;
-
 use std::cmp::Reverse;
 
 use crate::config::model::{HostPattern, PathPattern, Route, Target};
@@ -38,6 +36,15 @@ pub struct Query<'a> {
     pub listener: &'a str,
 }
 
+/// The route that takes a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// Its place in the configuration.
+    pub route: usize,
+    /// The request is a preflight about one that this route would take, and this route answers it.
+    pub answers_preflight: bool,
+}
+
 impl Router {
     /// Sorts the routes so that the first that matches is the most specific.
     pub fn new(routes: &[Route]) -> Self {
@@ -62,12 +69,14 @@ impl Router {
         Self(rules)
     }
 
-    /// The place of the route that takes the request. A preflight goes to the route that would take
-    /// the request that it is about, if that has `cors`; else it is an OPTIONS like any other.
-    pub fn find(&self, query: Query<'_>) -> Option<usize> {
+    /// The route that takes the request. A preflight goes to the route that would take the request
+    /// that it is about, if that has `cors`; else it is an OPTIONS like any other, and nobody but
+    /// the upstream answers it: what a route's `cors` allows, it allows for itself.
+    pub fn find(&self, query: Query<'_>) -> Option<Found> {
         let first = |method| self.0.iter().find(|rule| rule.matches(Query { method, ..query }));
         let asked = query.preflight.and_then(first).filter(|rule| rule.cors);
-        asked.or_else(|| first(query.method)).map(|rule| rule.route)
+        let rule = asked.or_else(|| first(query.method))?;
+        Some(Found { route: rule.route, answers_preflight: asked.is_some() })
     }
 }
 
@@ -165,11 +174,12 @@ mod tests {
             ("a", "/inner/", "GET", 0),
         ] {
             let query = Query { host, path, method, preflight: None, listener: "web" };
-            assert_eq!(router.find(query), Some(expected), "{host}{path} {method}");
+            let found = Found { route: expected, answers_preflight: false };
+            assert_eq!(router.find(query), Some(found), "{host}{path} {method}");
         }
         let query = Query { host: "a", path: "/", method: "GET", preflight: None, listener: "web" };
         let inner = Query { path: "/inner/", listener: "tls", ..query };
-        assert_eq!(router.find(inner), Some(7));
+        assert_eq!(router.find(inner).map(|found| found.route), Some(7));
         let none = Router::new(&routes[1..2]);
         assert_eq!(none.find(Query { host: "", ..query }), None);
     }
@@ -188,22 +198,31 @@ mod tests {
             cors.origins = ["*"]
             [routes.rest]
             upstream = "http://a"
+            [routes.mixed-read]
+            paths = ["/mixed"]
+            upstream = "http://a"
+            cors.origins = ["*"]
+            [routes.mixed-write]
+            paths = ["/mixed"]
+            methods = ["POST"]
+            upstream = "http://a"
         "#;
         let config = crate::config::parse(text, "", &crate::config::SystemEnv).unwrap();
         let router = Router::new(&config.routes);
-        let names = |method, preflight| {
-            let query = Query { host: "a", path: "/", method, preflight, listener: "web" };
-            config.routes[router.find(query).unwrap()].name.as_str()
-        };
-        for (method, preflight, expected) in [
-            ("OPTIONS", Some("POST"), "write"),
-            ("POST", None, "write"),
-            ("OPTIONS", Some("GET"), "read"),
-            ("OPTIONS", Some("DELETE"), "read"),
-            ("OPTIONS", None, "read"),
-            ("DELETE", None, "rest"),
+        for (path, method, preflight, name, answers) in [
+            ("/", "OPTIONS", Some("POST"), "write", true),
+            ("/", "POST", None, "write", false),
+            ("/", "OPTIONS", Some("GET"), "read", false),
+            ("/", "OPTIONS", Some("DELETE"), "read", false),
+            ("/", "OPTIONS", None, "read", false),
+            ("/", "DELETE", None, "rest", false),
+            ("/mixed", "OPTIONS", Some("GET"), "mixed-read", true),
+            ("/mixed", "OPTIONS", Some("POST"), "mixed-read", false),
         ] {
-            assert_eq!(names(method, preflight), expected, "{method} {preflight:?}");
+            let query = Query { host: "a", path, method, preflight, listener: "web" };
+            let found = router.find(query).unwrap();
+            let found = (config.routes[found.route].name.as_str(), found.answers_preflight);
+            assert_eq!(found, (name, answers), "{method} {path} {preflight:?}");
         }
     }
 }

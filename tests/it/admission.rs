@@ -166,6 +166,73 @@ async fn a_route_takes_a_path_however_it_is_encoded() {
 }
 
 #[tokio::test]
+async fn a_route_takes_a_path_however_its_own_is_encoded() {
+    let upstream = Upstream::answering(OK).await;
+    let own = "[routes.own]\npaths = [\"/%7Euser/\", \"=/org%2Fsecret\", \"=/m:gen\", \"/a%20b/\"]\n\
+               respond = { status = 403, body = \"\" }";
+    let proxy = Proxy::to(upstream.address).tables(own).start().await;
+    let mut client = proxy.client().await;
+    for (path, status) in [
+        ("/~user/x", 403),
+        ("/%7euser/x", 403),
+        ("/org%2Fsecret", 403),
+        ("/org%2fsecret", 403),
+        ("/m:gen", 403),
+        ("/m%3Agen", 403),
+        ("/m%3agen", 403),
+        ("/a%20b/", 403),
+        ("/org/secret", 200),
+    ] {
+        client.get(path).await;
+        assert_eq!(client.response().await.status, status, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_that_names_nobody_does_not_stand_in_for_him() {
+    let upstream = Upstream::answering(OK).await;
+    let proxy = Proxy::to(upstream.address)
+        .server("workers = 2\ntrusted_proxies = [\"::ffff:127.0.0.1\"]")
+        .route("access.allow = [\"127.0.0.0/8\"]")
+        .start()
+        .await;
+    let mut client = proxy.client().await;
+    for (claim, status) in [
+        ("unknown", 403),
+        ("192.0.2.1, x", 403),
+        ("192.0.2.1:4711", 403),
+        ("127.0.0.9:4711", 200),
+        ("unknown, 127.0.0.9", 200),
+    ] {
+        client.send(format!("GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: {claim}\r\n\r\n")).await;
+        assert_eq!(client.response().await.status, status, "{claim}");
+    }
+}
+
+#[tokio::test]
+async fn a_route_takes_a_host_however_it_is_written() {
+    let upstream = Upstream::answering(OK).await;
+    let own = "[routes.own]\nhosts = [\"admin.example\", \"*.inner.example\", \"[::1]\"]\n\
+               respond = { status = 403, body = \"\" }";
+    let proxy = Proxy::to(upstream.address).tables(own).start().await;
+    let mut client = proxy.client().await;
+    for (host, status) in [
+        ("admin.example", 403),
+        ("Admin.Example.", 403),
+        ("admin.example.:80", 403),
+        ("a.inner.example.", 403),
+        ("[::1]:80", 403),
+        ("[0:0:0::1]", 403),
+        ("other.example.", 200),
+    ] {
+        client.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+        assert_eq!(client.response().await.status, status, "{host}");
+    }
+    let requests = upstream.requests();
+    assert!(requests[0].contains("Host: other.example.\r\n"), "as it came: {requests:?}");
+}
+
+#[tokio::test]
 async fn a_head_above_the_limit_is_431_whether_it_ends_or_not() {
     let upstream = Upstream::answering(OK).await;
     let proxy = Proxy::to(upstream.address).listener("max_header_size = \"1KiB\"").start().await;

@@ -41,7 +41,7 @@ async fn a_preflight_is_answered_before_anybody_is_asked_who_they_are() {
     assert_eq!(
         about(&response),
         [
-            "Access-Control-Allow-Methods: GET, HEAD, POST, PUT, PATCH, DELETE",
+            "Access-Control-Allow-Methods: POST",
             "Access-Control-Allow-Headers: authorization, content-type",
             "Access-Control-Max-Age: 600",
             "Vary: Origin",
@@ -65,6 +65,29 @@ async fn a_preflight_is_answered_before_anybody_is_asked_who_they_are() {
     assert_eq!(response.text(), "ok");
     client.send(format!("OPTIONS /v1/chat HTTP/1.1\r\nHost: test\r\n{PAGE}\r\n")).await;
     assert_eq!(client.response().await.error().0, "no_route", "OPTIONS is not in methods");
+}
+
+#[tokio::test]
+async fn a_route_answers_preflights_about_its_own_requests_only() {
+    let upstream = Upstream::answering(OK).await;
+    let write = format!(
+        "[routes.write]\nmethods = [\"POST\"]\nupstream = \"http://{}\"\n{KEY}",
+        upstream.address
+    );
+    let lines = format!("{CORS}\ncors.methods = [\"GET\", \"DELETE\", \"POST\"]");
+    let proxy = Proxy::to(upstream.address).route(&lines).tables(&write).start().await;
+    let mut client = proxy.client().await;
+    client.send(PREFLIGHT).await;
+    let response = client.response().await;
+    assert_eq!((response.status, about(&response)), (200, vec!["Vary: Accept"]), "as an OPTIONS");
+    assert!(upstream.requests()[0].starts_with("OPTIONS /v1/chat "));
+    client.send(PREFLIGHT.replace("Method: POST", "Method: DELETE")).await;
+    let response = client.response().await;
+    let allows = "Access-Control-Allow-Methods: DELETE";
+    assert_eq!((response.status, about(&response)[0]), (204, allows), "and POST is not listed");
+    client.send(PREFLIGHT.replace("Method: POST", "Method: PUT")).await;
+    assert_eq!(client.response().await.error(), ("method_not_allowed".to_owned(), 403));
+    assert_eq!(upstream.requests().len(), 1);
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use super::tunnel::Tunnel;
 use crate::http1::framing::{self, Framing};
 use crate::http1::head::{HeadError, RequestHead, Version, parse_request};
 use crate::http2::heads::CONNECTION_SPECIFIC;
+use crate::syntax::authority::is_same;
 
 /// A request in the terms of HTTP/1.1.
 #[derive(Debug)]
@@ -112,26 +113,17 @@ fn host<B>(request: &Request<B>) -> Result<Option<&[u8]>, Refusal> {
         return Err(Malformed("Host is there twice"));
     }
     let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
+    let is_https = request.uri().scheme_str() == Some("https");
     match (authority, field) {
         // RFC 9113 §8.3.1: it "MUST NOT include the deprecated userinfo subcomponent".
         (Some(authority), _) if authority.contains(&b'@') => {
             Err(Malformed(":authority has a user"))
         }
-        (Some(authority), Some(field)) if !is_same_host(request, authority, field) => {
+        (Some(authority), Some(field)) if !is_same(authority, field, is_https) => {
             Err(Malformed(":authority and Host differ"))
         }
         _ => Ok(authority.or(field)),
     }
-}
-
-/// They may differ in case, and in whether the scheme's own port is there.
-fn is_same_host<B>(request: &Request<B>, one: &[u8], other: &[u8]) -> bool {
-    let port: &[u8] = match request.uri().scheme_str() {
-        Some("https") => b":443",
-        _ => b":80",
-    };
-    let bare = |host: &[u8]| host.strip_suffix(port).unwrap_or(host).to_ascii_lowercase();
-    bare(one) == bare(other)
 }
 
 fn field_lines(text: &mut Vec<u8>, fields: &HeaderMap, tunnel: bool) -> Result<(), Refusal> {

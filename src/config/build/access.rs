@@ -3,23 +3,31 @@
 use std::time::Duration;
 
 use super::fields::field_name;
-use super::matching::{A_METHOD, is_token, method};
+use super::matching::{A_METHOD, method};
 use crate::config::defaults;
-use crate::config::model::{Access, Cors, CorsOrigin, Network};
+use crate::config::model::{Access, Cors, CorsOrigin};
 use crate::config::read::Table;
 use crate::config::units::{A_NETWORK, Invalid, network};
 use crate::config::url;
+use crate::syntax::name::is_token;
 
 /// Reads `access`.
 pub(super) fn access(mut table: Table<'_>) -> Access {
-    let mut networks = |key| -> Vec<Network> {
-        let list = table.list(key, A_NETWORK, network).unwrap_or_default();
-        list.into_iter().map(|written| written.value).collect()
+    // An empty list would let everybody in, where somebody wrote that nobody may come.
+    let allow = match table.take("allow") {
+        Some(value) => value.some_elements(SOME_NETWORKS),
+        None => Vec::new(),
     };
-    let access = Access { allow: networks("allow"), deny: networks("deny") };
+    let allow = allow.iter().filter_map(|element| element.parse(A_NETWORK, network));
+    let allow = allow.map(|written| written.value).collect();
+    let deny = table.list("deny", A_NETWORK, network).unwrap_or_default();
+    let deny = deny.into_iter().map(|written| written.value).collect();
     table.finish();
-    access
+    Access { allow, deny }
 }
+
+const SOME_NETWORKS: &str =
+    "an array of at least one network such as [\"10.0.0.0/8\"] (without it, everybody may come)";
 
 /// Reads `cors`, if it is there.
 pub(super) fn cors(route: &mut Table<'_>) -> Option<Cors> {

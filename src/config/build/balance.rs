@@ -1,9 +1,9 @@
 //! `balance` and `hash_key` of an upstream.
 
-use super::matching::is_token;
 use crate::config::model::{Balance, HashKey};
 use crate::config::read::Table;
 use crate::config::units::Invalid;
+use crate::syntax::name::is_token;
 
 /// The words of `balance`.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use super::matching::is_token;
 use crate::config::model::Headers;
 use crate::config::read::Table;
 use crate::config::units::Invalid;
+use crate::syntax::name::{HOP_BY_HOP, is_token};
 
 /// Reads `headers`.
 pub(super) fn headers(mut table: Table<'_>) -> Headers {
@@ -51,7 +51,7 @@ pub(super) fn field_name(text: &str) -> Result<String, Invalid> {
     if text.eq_ignore_ascii_case("host") {
         return Err(Invalid::new("a field other than Host, for which there is host_header"));
     }
-    if OWN_FIELDS.iter().any(|own| text.eq_ignore_ascii_case(own)) {
+    if HOP_BY_HOP.iter().any(|own| text.eq_ignore_ascii_case(own)) {
         return Err(Invalid::new("a field that does not belong to the connection or the framing"));
     }
     Ok(text.to_owned())
@@ -67,26 +67,13 @@ fn field_value(text: &str) -> Result<String, Invalid> {
     Err(Invalid::new("a value of visible ASCII characters, spaces and tabs"))
 }
 
-/// RFC 9110, 7.6.1 lists the fields of one connection; Content-Length frames the body.
-const OWN_FIELDS: [&str; 9] = [
-    "Connection",
-    "Content-Length",
-    "Keep-Alive",
-    "Proxy-Connection",
-    "TE",
-    "Trailer",
-    "Transfer-Encoding",
-    "Upgrade",
-    "HTTP2-Settings",
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn names_that_are_the_proxys_own_business_are_refused() {
-        for name in ["connection", "Transfer-Encoding", "CONTENT-LENGTH", "te", "Upgrade"] {
+        for name in ["connection", "Transfer-Encoding", "CONTENT-LENGTH", "te", "HTTP2-Settings"] {
             assert!(field_name(name).unwrap_err().expected.contains("framing"), "{name}");
         }
         assert!(field_name("host").unwrap_err().expected.contains("host_header"));

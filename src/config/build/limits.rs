@@ -3,11 +3,11 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::matching::is_token;
 use crate::config::defaults::{self, DURATION_MAX, DURATION_MIN};
 use crate::config::model::{Limits, Queue, RateKey, RateLimit};
 use crate::config::read::{Table, Value};
 use crate::config::units::Invalid;
+use crate::syntax::name::is_token;
 
 /// Reads `limits`.
 pub(super) fn limits(mut table: Table<'_>) -> Limits {

@@ -1,10 +1,13 @@
 //! What a route matches: hosts, paths and methods, as text.
 
+use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
 use crate::config::model::{HostPattern, PathPattern};
 use crate::config::units::Invalid;
 use crate::config::url::is_host_name;
+use crate::syntax::name::is_token;
+use crate::syntax::path;
 
 /// What is expected in `hosts`.
 pub(super) const A_HOST: &str = "a host such as \"chat.example.com\" or \"*.example.com\"";
@@ -43,22 +46,41 @@ pub(super) fn host(text: &str) -> Result<HostPattern, Invalid> {
     }
 }
 
-/// `/v1/` or `=/v1/models`.
-pub(super) fn path(text: &str) -> Result<PathPattern, Invalid> {
+/// `/v1/` or `=/v1/models`, in the form in which paths of requests are compared.
+pub(super) fn path_pattern(text: &str) -> Result<PathPattern, Invalid> {
     if text.starts_with("=/") {
-        return plain_path(&text[1..]).map(PathPattern::Exact);
+        return exact(&text[1..]).map(PathPattern::Exact);
     }
     if text.starts_with('/') {
-        return plain_path(text).map(PathPattern::Prefix);
+        let prefix = plain_path(text)?;
+        let prefix = path::check_prefix(&prefix).map_err(|_| unmatchable())?;
+        return Ok(PathPattern::Prefix(prefix));
     }
     let bare = text.trim_start_matches('=');
     let mark = if bare.len() < text.len() { "=/" } else { "/" };
     Err(Invalid::new(A_PATH).suggest(format!("{mark}{}", bare.trim_start_matches('/'))))
 }
 
+/// What no request has, because it would be refused.
+fn unmatchable() -> Invalid {
+    Invalid::new("a path without dot segments and backslashes, percent-encoded as UTF-8")
+}
+
+/// A whole path, in the form in which paths of requests are compared.
+pub(super) fn exact(text: &str) -> Result<String, Invalid> {
+    let path = plain_path(text)?;
+    path::check(&path).map(Cow::into_owned).map_err(|_| unmatchable())
+}
+
+/// What is removed from the front of paths, as they come.
+pub(super) fn prefix(text: &str) -> Result<String, Invalid> {
+    let prefix = plain_path(text)?;
+    path::check_prefix(&prefix).map(|_| prefix).map_err(|_| unmatchable())
+}
+
 /// A path as it comes in a request: RFC 3986, 3.3, without query and fragment. Other characters
 /// come percent-encoded, so a pattern with them would never match.
-pub(super) fn plain_path(text: &str) -> Result<String, Invalid> {
+fn plain_path(text: &str) -> Result<String, Invalid> {
     if !text.starts_with('/') {
         return Err(Invalid::new("a path that begins with \"/\"").suggest(format!("/{text}")));
     }
@@ -94,12 +116,6 @@ pub(super) fn method(text: &str) -> Result<String, Invalid> {
     Ok(upper)
 }
 
-/// RFC 9110, 5.6.2: `token = 1*tchar`.
-pub(super) fn is_token(text: &str) -> bool {
-    let is_tchar = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !text.is_empty() && text.bytes().all(is_tchar)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,13 +142,22 @@ mod tests {
 
     #[test]
     fn paths() {
-        assert_eq!(path("/"), Ok(PathPattern::Prefix("/".to_owned())));
-        assert_eq!(path("=/v1/models"), Ok(PathPattern::Exact("/v1/models".to_owned())));
-        for bad in ["", "=", "v1", "=v1", "/a?b", "/a#b", "=/a?b", "/a b", "/é", "/a\n", "==/a"] {
-            assert!(path(bad).is_err(), "{bad:?} is no path");
+        assert_eq!(path_pattern("/"), Ok(PathPattern::Prefix("/".to_owned())));
+        assert_eq!(path_pattern("=/v1/models"), Ok(PathPattern::Exact("/v1/models".to_owned())));
+        assert_eq!(path_pattern("/%7Euser/"), Ok(PathPattern::Prefix("/~user/".to_owned())));
+        assert_eq!(path_pattern("=/a%2fb:c"), path_pattern("=/a%2Fb%3Ac"));
+        assert_eq!(path_pattern("/."), Ok(PathPattern::Prefix("/.".to_owned())));
+        for never in ["/a/../b/", "=/a/..", "/a\\b", "=/a%", "/a%zz/", "/a%00", "/%c0%ae/"] {
+            let expected = path_pattern(never).unwrap_err().expected;
+            assert!(expected.contains("dot segments"), "{never}: {expected}");
+            assert!(prefix(never.trim_start_matches('=')).is_err() || never == "=/a/..", "{never}");
         }
-        assert_eq!(suggestion(path("v1/")).as_deref(), Some("/v1/"));
-        assert_eq!(suggestion(path("=v1")).as_deref(), Some("=/v1"));
+        assert_eq!(prefix("/%7Euser"), Ok("/%7Euser".to_owned()), "it is compared as it comes");
+        for bad in ["", "=", "v1", "=v1", "/a?b", "/a#b", "=/a?b", "/a b", "/é", "/a\n", "==/a"] {
+            assert!(path_pattern(bad).is_err(), "{bad:?} is no path");
+        }
+        assert_eq!(suggestion(path_pattern("v1/")).as_deref(), Some("/v1/"));
+        assert_eq!(suggestion(path_pattern("=v1")).as_deref(), Some("=/v1"));
     }
 
     #[test]

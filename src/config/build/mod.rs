@@ -59,10 +59,11 @@ fn metrics(mut table: Table<'_>) -> Metrics {
 
 /// The health pages share the address, so the metrics page cannot have their paths.
 fn metrics_path(text: &str) -> Result<String, Invalid> {
-    if matches!(text, "/healthz" | "/readyz") {
+    let path = matching::exact(text)?;
+    if matches!(path.as_str(), "/healthz" | "/readyz") {
         return Err(Invalid::new("a path other than /healthz and /readyz"));
     }
-    matching::plain_path(text)
+    Ok(path)
 }
 
 fn log(mut table: Table<'_>) -> Log {

@@ -4,7 +4,7 @@ use super::access::{access, cors};
 use super::auth::auth;
 use super::fields::headers;
 use super::limits::limits;
-use super::matching::plain_path;
+use super::matching::prefix;
 use super::retry::retry;
 use super::websocket::{upgrade, websocket};
 use crate::config::defaults::{self, DURATION_MAX, DURATION_MIN};
@@ -44,7 +44,7 @@ pub(super) fn proxy(
     let strip_prefix = strip_prefix.and_then(|value| {
         value.parse("a path", |text| match text {
             "" => Ok(String::new()),
-            _ => plain_path(text),
+            _ => prefix(text),
         })
     });
     let host_header = table.take("host_header");

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::matching::{A_HOST, A_METHOD, A_PATH, host, method, path};
+use super::matching::{A_HOST, A_METHOD, A_PATH, host, method, path_pattern};
 use super::proxy::{PROXY_KEYS, proxy};
 use super::upstream::of_url;
 use crate::config::defaults;
@@ -83,7 +83,7 @@ fn paths(table: &mut Table<'_>) -> Vec<Written<PathPattern>> {
     };
     let expected = "an array of at least one path such as [\"/v1/\"]";
     let elements = value.some_elements(expected);
-    elements.iter().filter_map(|element| element.parse(A_PATH, path)).collect()
+    elements.iter().filter_map(|element| element.parse(A_PATH, path_pattern)).collect()
 }
 
 /// `upstream` or `respond`, and the keys that go with it.

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::matching::is_token;
 use crate::config::defaults::{self, DURATION_MAX, DURATION_MIN};
 use crate::config::model::{DrainClose, Origin, WebSocket};
 use crate::config::read::Table;
 use crate::config::units::Invalid;
+use crate::syntax::name::is_token;
 
 /// Reads `websocket`.
 pub(super) fn websocket(mut table: Table<'_>) -> WebSocket {

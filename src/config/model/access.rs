@@ -7,7 +7,7 @@ use super::Network;
 /// `[routes.NAME.access]`: clients' addresses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Access {
-    /// Who may come; empty means everybody.
+    /// Who may come; empty means everybody, and is never written so.
     pub allow: Vec<Network>,
     /// Who may not, although `allow` has them.
     pub deny: Vec<Network>,

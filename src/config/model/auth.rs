@@ -114,12 +114,31 @@ pub struct ForwardAuth {
 impl Auth {
     /// Whether the upstream does not get to see the request's field of that name.
     pub fn hides(&self, field: &[u8]) -> bool {
-        let is = |name: &str| field.eq_ignore_ascii_case(name.as_bytes());
+        let pass = match self {
+            Self::None => true,
+            Self::ApiKey(auth) => auth.pass,
+            Self::Jwt(auth) => auth.pass,
+            Self::Forward(auth) => auth.pass,
+        };
+        !pass && self.fields().any(|name| field.eq_ignore_ascii_case(name.as_bytes()))
+    }
+
+    /// The fields of the request that it goes by, lower case.
+    pub fn fields(&self) -> impl Iterator<Item = &str> {
+        let (one, more): (_, &[String]) = match self {
+            Self::None => (None, &[]),
+            Self::ApiKey(auth) => (Some(auth.header.as_str()), &[]),
+            Self::Jwt(_) => (Some("authorization"), &[]),
+            Self::Forward(auth) => (None, &auth.headers),
+        };
+        one.into_iter().chain(more.iter().map(String::as_str))
+    }
+
+    /// The field in which it learns who asks, lower case.
+    pub fn principal_header(&self) -> Option<&str> {
         match self {
-            Self::None => false,
-            Self::ApiKey(auth) => !auth.pass && is(&auth.header),
-            Self::Jwt(auth) => !auth.pass && is("authorization"),
-            Self::Forward(auth) => !auth.pass && auth.headers.iter().any(|name| is(name)),
+            Self::Forward(auth) => Some(&auth.principal_header),
+            Self::None | Self::ApiKey(_) | Self::Jwt(_) => None,
         }
     }
 }

@@ -41,6 +41,8 @@ const WITHOUT_DEFAULT: &str = r#"
     ca = "/etc/longwire/upstream-ca.pem"
     [routes.chat.limits]
     requests_per_second = { rate = 20, burst = 40, key = "auth" }
+    [routes.chat.access]
+    allow = ["10.0.0.0/8"]
     [routes.chat.cors]
     origins = ["https://app.example.com"]
     headers = ["authorization", "content-type"]
@@ -113,7 +115,8 @@ fn only_what_has_no_default_is_a_comment_in_the_reference() {
             keys.push(key.split_once(" = ").unwrap().0);
         }
     }
-    assert_eq!(keys, ["workers", "max_connections", "requests_per_second", "token", "format"]);
+    let without = ["workers", "max_connections", "requests_per_second", "allow", "token", "format"];
+    assert_eq!(keys, without);
 }
 
 #[test]

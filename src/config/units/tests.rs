@@ -74,6 +74,9 @@ fn networks() {
     assert_eq!(read("::1"), Ok(("::1".to_owned(), 128)));
     assert_eq!(read("2001:db8::/32"), Ok(("2001:db8::".to_owned(), 32)));
     assert_eq!(read("::/0"), Ok(("::".to_owned(), 0)));
+    assert_eq!(read("::ffff:127.0.0.1"), Ok(("127.0.0.1".to_owned(), 32)));
+    assert_eq!(read("::ffff:10.0.0.0/104"), Ok(("10.0.0.0".to_owned(), 8)));
+    assert_eq!(read("::ffff:0:0/96"), Ok(("0.0.0.0".to_owned(), 0)));
     for text in ["", "10.0.0/8", "10.0.0.0/33", "::/129", "10.0.0.0/", "10.0.0.0/8x", "1.2.3.4/300"]
     {
         assert!(network(text).is_err(), "{text:?} is no network");

@@ -89,7 +89,7 @@ fn what_preflights_get() {
     assert_eq!(
         lines(of_preflight(&listed(), &head(asks)).unwrap()),
         [
-            "Access-Control-Allow-Methods: GET, POST",
+            "Access-Control-Allow-Methods: POST",
             "Access-Control-Allow-Headers: authorization, x-a, x-c",
             "Access-Control-Max-Age: 600",
         ]
@@ -99,7 +99,12 @@ fn what_preflights_get() {
     assert!(fields.contains(&"Access-Control-Allow-Headers: X-A".to_owned()), "{fields:?}");
     let none = Cors { headers: Some(Vec::new()), ..listed() };
     assert_eq!(of_preflight(&none, &head(asks)).unwrap().len(), 2);
-    assert!(of_preflight(&listed(), &head("Origin: https://evil.test\r\n")).is_none());
+    let refused = |fields: &str| of_preflight(&listed(), &head(fields)).unwrap_err();
+    let evil = asks.replace("https://app", "https://evil");
+    assert_eq!(refused(&evil), Refused::Origin);
+    for method in ["PUT", "HEAD", "post", "*"] {
+        assert_eq!(refused(&asks.replace("POST", method)), Refused::Method, "{method}");
+    }
 }
 
 #[test]
