@@ -1,6 +1,5 @@
 //! Signed tokens (JWS compact serialization, RFC 7515 §7.1).
 
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use base64::Engine as _;
@@ -11,6 +10,7 @@ use serde_json::{Map, Value};
 use super::claims;
 use super::credentials::bearer;
 use super::keys::Keys;
+use super::principal::Principal;
 use super::refusal::Refusal;
 use crate::config::model::JwtAuth;
 use crate::http1::fields::Fields;
@@ -30,12 +30,12 @@ impl Tokens {
     }
 
     /// Whom the request's token is about, if it says so.
-    pub fn check(&self, fields: &Fields, now: SystemTime) -> Result<Option<Arc<str>>, Refusal> {
+    pub fn check(&self, fields: &Fields, now: SystemTime) -> Result<Option<Principal>, Refusal> {
         let token = std::str::from_utf8(bearer(fields)?).map_err(|_| MALFORMED)?;
         self.verify(token, now)
     }
 
-    fn verify(&self, token: &str, now: SystemTime) -> Result<Option<Arc<str>>, Refusal> {
+    fn verify(&self, token: &str, now: SystemTime) -> Result<Option<Principal>, Refusal> {
         let (message, signature) = token.rsplit_once('.').ok_or(MALFORMED)?;
         let (_, payload) = message.split_once('.').ok_or(MALFORMED)?;
         // Unsigned tokens (`none`) have no algorithm that it knows.

@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 
 use super::admit::{self, Admitted};
 use super::app::{Context, date};
-use super::enter::{self, Entry};
+use super::enter::{self, Entry, Stop};
 use super::forward;
-use super::reply::{Denial, OwnField, Reply};
+use super::reply::{CLIENT_LEFT, Denial, OwnField, Reply};
 use super::snapshot::Action;
-use super::switch;
 use crate::client::Client;
 use crate::clock;
 use crate::config::model::Respond;
@@ -19,7 +18,9 @@ use crate::http1::framing::Framing;
 use crate::http1::head::{RequestHead, Version};
 use crate::live::kind::Kind;
 use crate::live::reason::CloseReason;
+use crate::policy::account::Account;
 use crate::policy::cors;
+use crate::policy::principal::Principal;
 use crate::policy::streams::Permit;
 use crate::route::Query;
 use crate::telemetry::access::Record;
@@ -72,8 +73,10 @@ pub struct Request {
     pub keep_alive: bool,
     /// The client's address, as far as `trusted_proxies` says who is to be believed.
     pub address: Option<IpAddr>,
-    /// Whoever asks, by the name that the configuration has for them.
-    pub principal: Option<Arc<str>>,
+    /// Whoever asks, if they have proved who they are.
+    pub principal: Option<Principal>,
+    /// With whose requests it counts, as far as that is known already.
+    pub account: Account,
     /// Fields of the answer, whoever gives it.
     pub own_fields: Vec<OwnField>,
     /// Its place among the open exchanges, if those are limited.
@@ -133,7 +136,7 @@ impl Request {
             id: &self.id,
             route: "",
             client: context.peer,
-            principal: self.principal.as_deref(),
+            principal: self.principal.as_ref().map(Principal::name),
             version: self.version.number(),
             method: &self.method,
             path: &self.path,
@@ -152,14 +155,16 @@ impl Request {
 /// Serves one request.
 pub async fn run(context: Context<'_>, client: &mut Client, mut head: RequestHead) -> After {
     let began = clock::now();
+    let address = context.sender().client_address(&head);
     let mut request = Request {
         id: headers::request_id(&head).map_or_else(|| context.shared.new_id(), str::to_owned),
         method: String::from_utf8_lossy(&head.method).into_owned(),
         path: String::new(),
         version: head.version,
         keep_alive: false,
-        address: context.sender().client_address(&head),
+        address,
         principal: None,
+        account: Account::at(address),
         own_fields: Vec::new(),
         permit: None,
     };
@@ -195,19 +200,21 @@ pub async fn run(context: Context<'_>, client: &mut Client, mut head: RequestHea
             after
         }
         Action::Proxy(rules, upstream) => {
-            let entry = enter::enter(context, route, rules, &mut request, (&head, &admitted)).await;
-            let entry = entry.and_then(|entry| match entry {
-                Entry::In => switch::wanted(&head, &admitted, rules).map(Ok),
-                Entry::Answered(fields) => Ok(Err(fields)),
-            });
+            let visitor = (&mut *client, &mut request);
+            let entry = enter::enter(context, route, rules, visitor, (&head, &admitted)).await;
             let (status, after) = match entry {
-                Ok(Ok(wanted)) => {
+                Ok(Entry::In(wanted)) => {
                     let forward =
                         forward::Forward { context, request, route, rules, upstream, wanted };
                     return forward.run(client, head, admitted, meter).await;
                 }
-                Ok(Err(fields)) => (NO_CONTENT, request.answer(client, &fields, bodyless).await),
-                Err(denial) => (denial.status, refuse(client, &request, &denial, &admitted).await),
+                Ok(Entry::Answered(fields)) => {
+                    (NO_CONTENT, request.answer(client, &fields, bodyless).await)
+                }
+                Err(Stop::Denied(denial)) => {
+                    (denial.status, refuse(client, &request, &denial, &admitted).await)
+                }
+                Err(Stop::Left) => (CLIENT_LEFT, After::Gone),
             };
             let record = Record { route: &route.name, ..request.record(context, status) };
             finish(context, record, meter, after);

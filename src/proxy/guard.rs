@@ -15,6 +15,7 @@ use crate::policy::api_key::ApiKeys;
 use crate::policy::forward::Question;
 use crate::policy::jwt::Tokens;
 use crate::policy::keys::{Keys, KeysError};
+use crate::policy::principal::Principal;
 use crate::policy::refusal::Refusal;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Upstream;
@@ -80,8 +81,8 @@ impl Guard {
         Ok(Some(Self { scheme, failures: metrics.auth_failures(route, &Refusal::LABELS) }))
     }
 
-    /// Whoever asks, by the name that is known of them.
-    pub async fn check(&self, visit: Visit<'_>) -> Result<Option<Arc<str>>, Refusal> {
+    /// Whoever asks, if they have a name.
+    pub async fn check(&self, visit: Visit<'_>) -> Result<Option<Principal>, Refusal> {
         let fields = &visit.head.fields;
         let checked = match &self.scheme {
             Scheme::ApiKey(keys) => keys.check(fields).map(Some),

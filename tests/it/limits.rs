@@ -357,6 +357,87 @@ async fn a_field_can_say_whose_rate_it_is() {
     }
 }
 
+/// A key, and a rate that knows no pardon.
+fn guarded(key: &str, burst: u32) -> String {
+    format!(
+        "auth = {{ type = \"api_key\", keys = [{{ name = \"web\", sha256 = \
+         \"be2974546978e3739e6d6da85c4be9f334ce32df2b9fd4b6ff1b55c0d57e9d44\" }}] }}\n\
+         limits.requests_per_second = {{ rate = 0.001, burst = {burst}, key = \"{key}\" }}"
+    )
+}
+
+/// The status and what remains of the rate, for a request with that key, `key-1` being the good one.
+async fn try_key(client: &mut Client, fields: &str, key: &str) -> (u16, Option<String>) {
+    client
+        .send(format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}Authorization: Bearer {key}\r\n\r\n"))
+        .await;
+    let response = client.response().await;
+    (response.status, response.field("ratelimit").map(str::to_owned))
+}
+
+#[tokio::test]
+async fn a_rate_by_address_or_field_counts_credentials_that_do_not_do() {
+    let upstream = Upstream::answering(OK).await;
+    for (key, fields) in [("ip", ""), ("header:X-Tenant", "X-Tenant: a\r\n")] {
+        let proxy = Proxy::to(upstream.address).route(&guarded(key, 3)).start().await;
+        let mut client = proxy.client().await;
+        for (what, status) in [("wrong", 401), ("wrong", 401), ("key-1", 200), ("key-1", 429)] {
+            let (found, told) = try_key(&mut client, fields, what).await;
+            assert_eq!(found, status, "{key}: {what}");
+            assert!(told.is_some(), "every answer says where it stands");
+        }
+        assert_eq!(try_key(&mut client, fields, "wrong").await.0, 429, "it is not even looked at");
+        assert_eq!(proxy.sum(&["longwire_auth_failures_total"]).await, 2.0);
+    }
+}
+
+#[tokio::test]
+async fn a_rate_by_who_asks_counts_wrong_credentials_for_the_address() {
+    let upstream = Upstream::answering(OK).await;
+    let proxy = Proxy::to(upstream.address).route(&guarded("auth", 2)).start().await;
+    let mut client = proxy.client().await;
+    for (key, expected) in [
+        ("key-1", (200, "r=1")),
+        ("wrong", (401, "r=1")),
+        ("wrong", (401, "r=0")),
+        // Otherwise the right one would be found in the end.
+        ("key-1", (429, "r=0")),
+        ("wrong", (429, "r=0")),
+    ] {
+        let (status, told) = try_key(&mut client, "", key).await;
+        let told = told.unwrap_or_default();
+        assert!(status == expected.0 && told.contains(expected.1), "{key}: {status} {told}");
+    }
+    assert_eq!(proxy.sum(&["longwire_auth_failures_total"]).await, 2.0);
+    assert_eq!(proxy.metric(&limited("\"rate\"")).await, 2.0);
+    let mut other = Client::connect_from([127, 0, 0, 9], proxy.address).await;
+    let (status, told) = try_key(&mut other, "", "key-1").await;
+    assert_eq!(status, 200, "elsewhere the key goes on where it stood");
+    assert!(told.unwrap().contains("r=0"));
+}
+
+#[tokio::test]
+async fn a_handshake_is_told_the_rate_and_a_foreign_one_costs_nothing() {
+    let upstream = Upstream::serve(by_path).await;
+    let proxy = Proxy::to(upstream.address)
+        .route(&format!("{}\nlimits.streams_per_client = 1", guarded("auth", 2)))
+        .start()
+        .await;
+    let key = "Authorization: Bearer key-1\r\n";
+    let ask = |fields: &str| ASK.replacen("\r\n", &format!("\r\n{key}{fields}"), 1);
+    for _ in 0..3 {
+        let mut client = proxy.client().await;
+        client.send(ask("Origin: http://evil.test\r\n")).await;
+        assert_eq!(client.response().await.error(), ("origin_not_allowed".into(), 403));
+    }
+    let mut client = proxy.client().await;
+    client.send(ask("")).await;
+    let head = soon("the handshake", client.head()).await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    assert!(head.contains("RateLimit: \"all\";r=1;"), "{head}");
+    assert!(head.contains("RateLimit-Policy: \"all\";q=2;"), "{head}");
+}
+
 #[tokio::test]
 async fn a_crowd_gets_exactly_its_burst_and_then_its_rate() {
     let upstream = Upstream::answering(OK).await;

@@ -119,7 +119,18 @@ impl Auth {
             Self::None => false,
             Self::ApiKey(auth) => !auth.pass && is(&auth.header),
             Self::Jwt(auth) => !auth.pass && is("authorization"),
-            Self::Forward(auth) => !auth.pass && auth.headers.iter().any(|name| is(name)),
+            // Upstreams take that field for the server's word, so nobody else may say it.
+            Self::Forward(auth) => {
+                let listed = || auth.headers.iter().any(|name| is(name));
+                is_the_same(field, &auth.principal_header) || !auth.pass && listed()
+            }
         }
     }
+}
+
+/// Whether they are the same for servers that read fields in the way of CGI (WSGI, Rack, PHP), for
+/// which `_` and `-` are one.
+fn is_the_same(field: &[u8], name: &str) -> bool {
+    let plain = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    field.iter().map(plain).eq(name.as_bytes().iter().map(plain))
 }
