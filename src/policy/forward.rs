@@ -52,7 +52,9 @@ impl Question {
         address: Option<IpAddr>,
     ) -> Self {
         let mut fields = Fields::with_capacity(rules.headers.len() + 7);
-        fields.append("User-Agent", "longwire-auth");
+        if !rules.headers.iter().any(|name| name == "user-agent") {
+            fields.append("User-Agent", "longwire-auth");
+        }
         fields.append("X-Forwarded-Method", head.method.clone());
         fields.append("X-Forwarded-Proto", scheme);
         fields.append("X-Forwarded-Host", head.fields.get("host").cloned().unwrap_or_default());
@@ -157,6 +159,16 @@ mod tests {
         );
         assert!(question.has_credentials);
         assert!(!self::question("/", "X-Other: x\r\n", "").has_credentials);
+    }
+
+    #[test]
+    fn the_clients_user_agent_takes_the_place_of_ours_if_it_is_shown() {
+        let head = parse_request(b"GET / HTTP/1.1\r\nHost: a\r\nUser-Agent: x\r\n\r\n");
+        let head = head.unwrap().unwrap().0;
+        let rules = ForwardAuth { headers: vec!["user-agent".to_owned()], ..rules() };
+        let question = Question::new(&rules, &head, ("http", "/"), None);
+        let shown: Vec<_> = question.fields.all("user-agent").collect();
+        assert_eq!(shown, ["x"]);
     }
 
     #[test]

@@ -154,3 +154,62 @@ impl Drop for Asked {
 fn locked(cache: &Mutex<Cache>) -> MutexGuard<'_, Cache> {
     cache.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::model::{Auth, Target};
+    use crate::config::{SystemEnv, parse};
+    use crate::telemetry::metrics::Metrics;
+
+    const CONFIG: &str = "[listeners.web]\nbind = [\"127.0.0.1:0\"]\n\
+        [routes.all]\nupstream = \"http://127.0.0.1:1\"\n\
+        auth = { type = \"forward\", url = \"http://127.0.0.1:1\" }\n";
+
+    fn asker() -> Arc<Asker> {
+        let config = parse(CONFIG, "test.toml", &SystemEnv);
+        let config = config.unwrap_or_else(|errors| panic!("{errors}"));
+        let Target::Proxy(rules) = &config.routes[0].target else { panic!("it has an upstream") };
+        let Auth::Forward(rules) = &rules.auth else { panic!("it asks") };
+        let upstream = config.upstreams.iter().find(|one| one.name == rules.upstream).unwrap();
+        let upstream = Upstream::new(upstream, &Metrics::new()).unwrap();
+        Arc::new(Asker::new(rules.clone(), Arc::new(upstream), Arc::new(Connector::new(1))))
+    }
+
+    fn asks(asker: &Asker, digest: Digest) -> bool {
+        locked(asker.cache.as_ref().unwrap()).asking.contains_key(&digest)
+    }
+
+    fn begin(asker: &Arc<Asker>, digest: Digest) -> Asked {
+        let (sender, _) = watch::channel(None);
+        locked(asker.cache.as_ref().unwrap()).asking.insert(digest, sender.clone());
+        Asked { asker: Arc::clone(asker), digest, sender }
+    }
+
+    #[tokio::test]
+    async fn a_question_that_panics_is_put_again_by_the_next_who_asks() {
+        let (asker, digest) = (asker(), Digest::of(b"question"));
+        let asked = begin(&asker, digest);
+        let mut answer = asked.sender.subscribe();
+        let task = tokio::spawn(async move {
+            let _asked = asked;
+            panic!("for this test");
+        });
+        assert!(task.await.unwrap_err().is_panic());
+        assert!(!asks(&asker, digest), "nobody would ever answer");
+        assert!(answer.wait_for(Option::is_some).await.is_err(), "those who wait are told");
+    }
+
+    #[tokio::test]
+    async fn whoever_comes_before_a_question_is_given_up_keeps_it() {
+        let (asker, digest) = (asker(), Digest::of(b"question"));
+        let asked = begin(&asker, digest);
+        asked.nobody_waits().await;
+        assert!(!asks(&asker, digest), "who asks now begins anew");
+        let next = begin(&asker, digest);
+        drop(asked);
+        assert!(asks(&asker, digest), "it is another's");
+        drop(next);
+        assert!(!asks(&asker, digest));
+    }
+}

@@ -35,7 +35,7 @@ pub const REPLY_LIMIT: Duration = Duration::from_secs(10);
 /// 204 No Content.
 const NO_CONTENT: u16 = 204;
 
-/// Longest body of a refused request that is read for the sake of its connection: most questions to
+/// Longest body of a request with an answer of our own that is read for the sake of its connection: most questions to
 /// a model are shorter, and so is what a kernel has taken of them already.
 const SKIPPED_BODY_MAX_BYTES: usize = 64 * 1024;
 
@@ -84,38 +84,63 @@ pub struct Request {
 }
 
 impl Request {
-    /// Answers it with text of our own.
-    async fn respond(&self, client: &mut Client, answer: &Respond, keep_alive: bool) -> After {
+    /// How the part of its body that nobody has read is framed, if that can be read behind an answer
+    /// of our own, so that the connection can go on. A client that asks too often had better not
+    /// have to connect anew each time.
+    fn rest(&self, admitted: &Admitted) -> Option<Framing> {
+        let is_short = match admitted.framing {
+            Framing::None | Framing::Length(0) => true,
+            // RFC 9110 §10.1.1: a client that expects 100 and gets something else may leave its
+            // body out, or not.
+            _ if admitted.expects_continue => false,
+            Framing::Length(length) => {
+                usize::try_from(length).is_ok_and(|length| length <= SKIPPED_BODY_MAX_BYTES)
+            }
+            // That is seen when it is read.
+            Framing::Chunked => true,
+            Framing::UntilClose => false,
+        };
+        (self.keep_alive && is_short).then_some(admitted.framing)
+    }
+
+    /// Answers it with text of our own; for `rest` see [`Self::deny`].
+    async fn respond(&self, client: &mut Client, answer: &Respond, rest: Option<Framing>) -> After {
         let reply = Reply {
             content_type: "text/plain; charset=utf-8",
             ..Reply::new(answer.status, &answer.body)
         };
-        self.reply(client, reply, keep_alive).await
+        self.reply(client, reply, rest).await
     }
 
     /// Answers it with fields alone.
-    async fn answer(&self, client: &mut Client, fields: &[OwnField], keep_alive: bool) -> After {
-        self.reply(client, Reply { fields, ..Reply::new(NO_CONTENT, "") }, keep_alive).await
+    async fn answer(
+        &self,
+        client: &mut Client,
+        fields: &[OwnField],
+        rest: Option<Framing>,
+    ) -> After {
+        self.reply(client, Reply { fields, ..Reply::new(NO_CONTENT, "") }, rest).await
     }
 
-    /// Answers it with an error.
-    pub async fn deny(&self, client: &mut Client, denial: &Denial, keep_alive: bool) -> After {
+    /// Answers it with an error. `rest` is the framing of what is still to be read of its body, or
+    /// nothing if no request can follow.
+    pub async fn deny(&self, client: &mut Client, denial: &Denial, rest: Option<Framing>) -> After {
         let body = denial.body();
         let reply = Reply {
             fields: &denial.fields,
             retry_after: denial.retry_after,
             ..Reply::new(denial.status, &body)
         };
-        self.reply(client, reply, keep_alive).await
+        self.reply(client, reply, rest).await
     }
 
-    async fn reply(&self, client: &mut Client, reply: Reply<'_>, keep_alive: bool) -> After {
+    async fn reply(&self, client: &mut Client, reply: Reply<'_>, rest: Option<Framing>) -> After {
         let date = date();
         let reply = Reply {
-            connection: match (keep_alive, self.version) {
-                (false, _) => Some("close"),
-                (true, Version::Http10) => Some("keep-alive"),
-                (true, Version::Http11 | Version::Http2) => None,
+            connection: match (rest, self.version) {
+                (None, _) => Some("close"),
+                (Some(_), Version::Http10) => Some("keep-alive"),
+                (Some(_), Version::Http11 | Version::Http2) => None,
             },
             to_head: self.method == "HEAD",
             request_id: &self.id,
@@ -123,10 +148,14 @@ impl Request {
             more_fields: &self.own_fields,
             ..reply
         };
-        match client.write_all(&reply.encode(), REPLY_LIMIT).await {
-            Err(_) => After::Gone,
-            Ok(()) if keep_alive => After::KeepAlive,
-            Ok(()) => After::Close,
+        if client.write_all(&reply.encode(), REPLY_LIMIT).await.is_err() {
+            return After::Gone;
+        }
+        match rest {
+            Some(rest) if client.skip(rest, SKIPPED_BODY_MAX_BYTES, SKIP_LIMIT).await => {
+                After::KeepAlive
+            }
+            _ => After::Close,
         }
     }
 
@@ -172,13 +201,12 @@ pub async fn run(context: Context<'_>, client: &mut Client, mut head: RequestHea
         Ok(admitted) => admitted,
         Err(denial) => {
             // Where the next request would begin is not known.
-            return unrouted(context, client, &request, began, &denial, false).await;
+            return unrouted(context, client, &request, began, &denial, None).await;
         }
     };
     request.path = logged_path(admitted.path());
     request.keep_alive = admitted.keep_alive && !context.is_draining();
-    // Without reading the body, the next request cannot be found either.
-    let bodyless = request.keep_alive && admitted.framing == Framing::None;
+    let rest = request.rest(&admitted);
     let snapshot = Arc::clone(&context.shared.snapshot);
     let route = snapshot.route(Query {
         host: &admitted.host,
@@ -189,12 +217,12 @@ pub async fn run(context: Context<'_>, client: &mut Client, mut head: RequestHea
     });
     let Some(route) = route else {
         let denial = Denial::new(404, "no_route", "no route takes this host, path and method");
-        return unrouted(context, client, &request, began, &denial, bodyless).await;
+        return unrouted(context, client, &request, began, &denial, rest).await;
     };
     let meter = Meter::new(Arc::clone(&route.metrics), began);
     match &route.action {
         Action::Respond(answer) => {
-            let after = request.respond(client, answer, bodyless).await;
+            let after = request.respond(client, answer, rest).await;
             let record = Record { route: &route.name, ..request.record(context, answer.status) };
             finish(context, record, meter, after);
             after
@@ -209,10 +237,10 @@ pub async fn run(context: Context<'_>, client: &mut Client, mut head: RequestHea
                     return forward.run(client, head, admitted, meter).await;
                 }
                 Ok(Entry::Answered(fields)) => {
-                    (NO_CONTENT, request.answer(client, &fields, bodyless).await)
+                    (NO_CONTENT, request.answer(client, &fields, rest).await)
                 }
                 Err(Stop::Denied(denial)) => {
-                    (denial.status, refuse(client, &request, &denial, &admitted).await)
+                    (denial.status, request.deny(client, &denial, rest).await)
                 }
                 Err(Stop::Left) => (CLIENT_LEFT, After::Gone),
             };
@@ -223,31 +251,6 @@ pub async fn run(context: Context<'_>, client: &mut Client, mut head: RequestHea
     }
 }
 
-/// Answers a request that may not come in. A client that asks too often had better not have to
-/// connect anew each time, so a short body is read to its end.
-async fn refuse(
-    client: &mut Client,
-    request: &Request,
-    denial: &Denial,
-    admitted: &Admitted,
-) -> After {
-    let body = match admitted.framing {
-        Framing::None => Some(0),
-        // RFC 9110 §10.1.1: a client that expects 100 and gets something else may leave its body
-        // out, or not.
-        Framing::Length(_) if admitted.expects_continue => None,
-        Framing::Length(length) => {
-            usize::try_from(length).ok().filter(|length| *length <= SKIPPED_BODY_MAX_BYTES)
-        }
-        Framing::Chunked | Framing::UntilClose => None,
-    };
-    let keep_alive = request.keep_alive && body.is_some();
-    match (request.deny(client, denial, keep_alive).await, body) {
-        (After::KeepAlive, Some(length)) if !client.skip(length, SKIP_LIMIT).await => After::Close,
-        (after, _) => after,
-    }
-}
-
 /// Answers a request that no route took.
 async fn unrouted(
     context: Context<'_>,
@@ -255,9 +258,9 @@ async fn unrouted(
     request: &Request,
     began: Instant,
     denial: &Denial,
-    keep_alive: bool,
+    rest: Option<Framing>,
 ) -> After {
-    let after = request.deny(client, denial, keep_alive).await;
+    let after = request.deny(client, denial, rest).await;
     let meter = Meter::new(Arc::clone(&context.shared.snapshot.unrouted), began);
     finish(context, request.record(context, denial.status), meter, after);
     after

@@ -118,7 +118,8 @@ impl Forward<'_> {
                 let keep_alive = self.request.keep_alive
                     && outcome.request_is_read
                     && !self.context.is_draining();
-                (denial.status, self.request.deny(client, &denial, keep_alive).await)
+                let rest = keep_alive.then_some(Framing::None);
+                (denial.status, self.request.deny(client, &denial, rest).await)
             }
         };
         let totals = meter.totals();

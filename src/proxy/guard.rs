@@ -70,7 +70,7 @@ impl Guard {
             Auth::None => return Ok(None),
             Auth::ApiKey(rules) => Scheme::ApiKey(ApiKeys::new(rules)),
             Auth::Jwt(rules) => {
-                Scheme::Jwt(Box::new(Tokens::new(rules.clone(), read_keys(rules)?)))
+                Scheme::Jwt(Box::new(Tokens::new(rules.clone(), read_keys(route, rules)?)))
             }
             Auth::Forward(rules) => {
                 let upstream = Arc::clone(upstream(&rules.upstream));
@@ -101,13 +101,16 @@ impl Guard {
     }
 }
 
-fn read_keys(rules: &JwtAuth) -> Result<Keys, GuardError> {
+fn read_keys(route: &str, rules: &JwtAuth) -> Result<Keys, GuardError> {
     let (KeySource::File(file) | KeySource::Jwks(file)) = &rules.keys;
     let content =
         read(file).map_err(|source| GuardError::Unreadable { file: file.clone(), source })?;
     let keys = match &rules.keys {
         KeySource::File(_) => Keys::from_file(&content, &rules.algorithms),
-        KeySource::Jwks(_) => Keys::from_set(&content, &rules.algorithms),
+        KeySource::Jwks(_) => Keys::from_set(&content, &rules.algorithms, |kid, problem| {
+            let file = file.display();
+            tracing::warn!(route, %file, kid, %problem, "a key of the set is left out");
+        }),
     };
     keys.map_err(|problem| GuardError::Keys { file: file.clone(), problem })
 }

@@ -505,6 +505,56 @@ async fn a_body_that_says_it_is_too_long_is_refused_at_once() {
 }
 
 #[tokio::test]
+async fn a_short_body_never_costs_the_connection() {
+    let upstream = Upstream::answering(OK).await;
+    let proxy = Proxy::to(upstream.address)
+        .route(
+            "paths = [\"/\"]\naccess.deny = [\"127.0.0.1\"]\n\
+             cors = { origins = [\"*\"] }",
+        )
+        .tables(
+            "[routes.asked]\npaths = [\"/asked\"]\nupstream = \"up\"\n\
+             cors = { origins = [\"*\"] }\n\
+             [routes.own]\npaths = [\"/own\"]\nrespond = { status = 200, body = \"own\" }\n\
+             [routes.far]\nhosts = [\"far\"]\npaths = [\"/\"]\nrespond = { status = 200 }",
+        )
+        .start()
+        .await;
+    let mut client = proxy.client().await;
+    let question = "Origin: http://a\r\nAccess-Control-Request-Method: GET\r\n";
+    for (start, fields, status) in
+        [("POST /", "", 403), ("POST /own", "", 200), ("OPTIONS /asked", question, 204)]
+    {
+        for (framing, body) in [
+            ("", ""),
+            ("Content-Length: 0\r\n", ""),
+            ("Content-Length: 4\r\n", "body"),
+            ("Transfer-Encoding: chunked\r\n", "0\r\n\r\n"),
+            ("Transfer-Encoding: chunked\r\n", "4;x\r\nbody\r\n0\r\nX-Late: 1\r\n\r\n"),
+        ] {
+            let head = format!("{start} HTTP/1.1\r\nHost: a\r\n{fields}{framing}\r\n");
+            for pieces in [vec![format!("{head}{body}")], vec![head.clone(), body.to_owned()]] {
+                let whole = pieces.concat();
+                for piece in pieces {
+                    client.send(piece).await;
+                }
+                let response = client.response().await;
+                assert_eq!(response.status, status, "{whole}");
+                assert_eq!(response.field("connection"), None, "{whole}");
+            }
+        }
+    }
+    for body in ["x\r\n".to_owned(), format!("11000\r\n{}", "x".repeat(0x11000))] {
+        let mut client = proxy.client().await;
+        let head = "POST /own HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+        client.send(format!("{head}{body}")).await;
+        assert_eq!(client.response().await.status, 200);
+        assert!(!client.ends().await, "what follows a bad or a long body is no request");
+    }
+    assert_eq!(upstream.connections(), 0);
+}
+
+#[tokio::test]
 async fn a_body_without_a_length_is_cut_where_it_gets_too_long() {
     let seen = Arc::new(Notify::new());
     let begun = Arc::clone(&seen);
