@@ -35,8 +35,8 @@ pub const REPLY_LIMIT: Duration = Duration::from_secs(10);
 /// 204 No Content.
 const NO_CONTENT: u16 = 204;
 
-/// Longest body of a request with an answer of our own that is read for the sake of its connection: most questions to
-/// a model are shorter, and so is what a kernel has taken of them already.
+/// Longest body that is read behind an answer of our own, for the sake of the connection: most
+/// questions to a model are shorter, and so is what a kernel has taken of them already.
 const SKIPPED_BODY_MAX_BYTES: usize = 64 * 1024;
 
 /// How long such a body may take.
@@ -84,9 +84,9 @@ pub struct Request {
 }
 
 impl Request {
-    /// How the part of its body that nobody has read is framed, if that can be read behind an answer
-    /// of our own, so that the connection can go on. A client that asks too often had better not
-    /// have to connect anew each time.
+    /// How the part of its body that nobody has read is framed, if that can be read behind an
+    /// answer of our own, so that the connection can go on. A client that asks too often had better
+    /// not have to connect anew each time.
     fn rest(&self, admitted: &Admitted) -> Option<Framing> {
         let is_short = match admitted.framing {
             Framing::None | Framing::Length(0) => true,
