@@ -21,6 +21,8 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use self::socket::Socket;
 pub use self::transport::Transport;
+use crate::http1::body::{BodyDecoder, Piece};
+use crate::http1::framing::Framing;
 use crate::scratch;
 
 /// Bytes of a next request that are read ahead while a response is under way. Reading on is what
@@ -83,18 +85,31 @@ impl Client {
         matches!(read.await, Ok(count) if count > 0)
     }
 
-    /// Reads and forgets `length` bytes, which are a body that nobody wants; says whether they came
-    /// within `limit`.
-    pub async fn skip(&mut self, length: usize, limit: Duration) -> bool {
+    /// Reads and forgets a body that nobody wants, of `most` bytes with its framing; says whether
+    /// it came to its end within `limit`.
+    pub async fn skip(&mut self, framing: Framing, most: usize, limit: Duration) -> bool {
+        let mut body = BodyDecoder::new(framing);
+        let mut left = most;
         let all = async {
-            while self.inbox.len() < length {
-                if !self.read_more().await {
-                    return false;
+            loop {
+                let mut rest = &self.inbox[..];
+                let is_whole = loop {
+                    match body.next(&mut rest) {
+                        Ok(Piece::Data(_)) => {}
+                        Ok(Piece::End) => break true,
+                        Ok(Piece::More) => break false,
+                        Err(_) => return false,
+                    }
+                };
+                let used = self.inbox.len() - rest.len();
+                self.inbox.drain(..used);
+                self.inbox.shrink_to_fit();
+                let Some(still) = left.checked_sub(used) else { return false };
+                left = still;
+                if is_whole || !self.read_more().await {
+                    return is_whole;
                 }
             }
-            self.inbox.drain(..length);
-            self.inbox.shrink_to_fit();
-            true
         };
         tokio::time::timeout(limit, all).await.unwrap_or(false)
     }

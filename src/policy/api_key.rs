@@ -1,13 +1,12 @@
 //! API keys, of which only hashes are known.
 
-use std::sync::Arc;
-
 use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
 
 use super::credentials::{AUTHORIZATION, bearer, only};
 use super::digest::Digest;
+use super::principal::Principal;
 use super::refusal::Refusal;
-use crate::config::model::ApiKeyAuth;
+use crate::config::model::{ApiKey, ApiKeyAuth};
 use crate::http1::fields::Fields;
 
 /// The keys of a route.
@@ -16,21 +15,19 @@ use crate::http1::fields::Fields;
 /// guessed. It is wrong for passwords of people.
 pub struct ApiKeys {
     header: String,
-    keys: Vec<(Arc<str>, Digest)>,
+    keys: Vec<(Principal, Digest)>,
 }
 
 impl ApiKeys {
     /// From the configuration.
     pub fn new(config: &ApiKeyAuth) -> Self {
-        let keys = config.keys.iter();
-        Self {
-            header: config.header.clone(),
-            keys: keys.map(|key| (key.name.as_str().into(), Digest::new(key.sha256))).collect(),
-        }
+        let key =
+            |key: &ApiKey| Some((Principal::new(key.name.as_bytes())?, Digest::new(key.sha256)));
+        Self { header: config.header.clone(), keys: config.keys.iter().filter_map(key).collect() }
     }
 
-    /// The name of the key that the request shows.
-    pub fn check(&self, fields: &Fields) -> Result<Arc<str>, Refusal> {
+    /// Whose key the request shows.
+    pub fn check(&self, fields: &Fields) -> Result<Principal, Refusal> {
         let key = match self.header.as_str() {
             AUTHORIZATION => bearer(fields)?,
             header => only(fields, header)?,
@@ -39,7 +36,7 @@ impl ApiKeys {
     }
 
     /// Compares with all keys, whichever it is, so that the time tells nothing about them.
-    fn find(&self, key: &[u8]) -> Option<Arc<str>> {
+    fn find(&self, key: &[u8]) -> Option<Principal> {
         const NONE: u64 = u64::MAX;
         let digest = Digest::of(key);
         let mut found = NONE;
@@ -49,8 +46,8 @@ impl ApiKeys {
         if bool::from(found.ct_eq(&NONE)) {
             return None;
         }
-        let (name, _) = self.keys.get(usize::try_from(found).ok()?)?;
-        Some(Arc::clone(name))
+        let (whose, _) = self.keys.get(usize::try_from(found).ok()?)?;
+        Some(whose.clone())
     }
 }
 
@@ -62,14 +59,18 @@ mod tests {
         let keys = [("web", "key-1"), ("batch", "key-2"), ("old", "")];
         ApiKeys {
             header: header.to_owned(),
-            keys: keys.map(|(name, key)| (name.into(), Digest::of(key.as_bytes()))).to_vec(),
+            keys: keys
+                .map(|(name, key)| {
+                    (Principal::new(name.as_bytes()).unwrap(), Digest::of(key.as_bytes()))
+                })
+                .to_vec(),
         }
     }
 
     fn check(header: &str, field: (&'static str, &'static str)) -> Result<String, Refusal> {
         let mut fields = Fields::default();
         fields.append(field.0, field.1);
-        keys(header).check(&fields).map(|name| name.to_string())
+        keys(header).check(&fields).map(|whose| whose.name().to_owned())
     }
 
     #[test]

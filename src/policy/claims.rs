@@ -1,12 +1,11 @@
 //! What a token says, and whether it holds now and here (RFC 7519 §4.1). The signature has been
 //! verified.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
 
-use super::principal::principal;
+use super::principal::Principal;
 use super::refusal::Refusal;
 use crate::config::model::JwtAuth;
 
@@ -15,7 +14,7 @@ pub fn check(
     claims: &Map<String, Value>,
     rules: &JwtAuth,
     now: SystemTime,
-) -> Result<Option<Arc<str>>, Refusal> {
+) -> Result<Option<Principal>, Refusal> {
     let now = now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs_f64();
     let leeway = rules.leeway.as_secs_f64();
     // A token without end would be one that nobody can take back.
@@ -35,8 +34,8 @@ pub fn check(
         return Err(Refusal::Invalid("it is for another audience"));
     }
     Ok(match claims.get(&rules.principal_claim) {
-        Some(Value::String(name)) => principal(name.as_bytes()),
-        Some(Value::Number(number)) => principal(number.to_string().as_bytes()),
+        Some(Value::String(name)) => Principal::new(name.as_bytes()),
+        Some(Value::Number(number)) => Principal::new(number.to_string().as_bytes()),
         _ => None,
     })
 }
@@ -94,7 +93,7 @@ mod tests {
         let Value::Object(claims) = claims else { panic!("claims are an object") };
         let now = UNIX_EPOCH + Duration::from_secs(NOW);
         let name = check(&claims, &rules, now)?;
-        Ok(name.map(|name| name.to_string()).unwrap_or_default())
+        Ok(name.map(|name| name.name().to_owned()).unwrap_or_default())
     }
 
     #[test]

@@ -20,6 +20,11 @@ impl Digest {
         Self(hash)
     }
 
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// Whether it is the same, in constant time.
     pub fn is(&self, other: &Self) -> Choice {
         self.0.ct_eq(&other.0)

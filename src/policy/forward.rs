@@ -1,17 +1,22 @@
 //! What a server that decides is asked, and what its answer means.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::digest::Digest;
-use super::principal::principal;
+use super::principal::Principal;
 use super::refusal::Refusal;
 use crate::config::model::ForwardAuth;
 use crate::http1::encode;
 use crate::http1::fields::Fields;
 use crate::http1::head::{RequestHead, ResponseHead};
+
+/// Most `WWW-Authenticate` fields of an answer that are passed on: one for each scheme.
+const CHALLENGES_MAX: usize = 4;
+
+/// Most bytes of them; what does not fit is left out. Thousands of answers are remembered.
+const CHALLENGES_MAX_BYTES: usize = 1024;
 
 /// A question: a GET with these fields.
 #[derive(Debug, Clone)]
@@ -28,7 +33,7 @@ pub struct Question {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// Let them in, by that name.
-    In(Option<Arc<str>>),
+    In(Option<Principal>),
     /// They have not proved who they are; with the `WWW-Authenticate` of the answer.
     Unauthorized(Vec<Bytes>),
     /// They have, and may not.
@@ -47,7 +52,9 @@ impl Question {
         address: Option<IpAddr>,
     ) -> Self {
         let mut fields = Fields::with_capacity(rules.headers.len() + 7);
-        fields.append("User-Agent", "longwire-auth");
+        if !rules.headers.iter().any(|name| name == "user-agent") {
+            fields.append("User-Agent", "longwire-auth");
+        }
         fields.append("X-Forwarded-Method", head.method.clone());
         fields.append("X-Forwarded-Proto", scheme);
         fields.append("X-Forwarded-Host", head.fields.get("host").cloned().unwrap_or_default());
@@ -80,11 +87,19 @@ impl Verdict {
         match answer.status {
             200..=299 => {
                 let name = answer.fields.get(&rules.principal_header);
-                Self::In(name.and_then(|name| principal(name)))
+                Self::In(name.and_then(|name| Principal::new(name)))
             }
             401 => {
-                let challenges = answer.fields.all("www-authenticate");
-                Self::Unauthorized(challenges.cloned().collect())
+                let mut room = CHALLENGES_MAX_BYTES;
+                let mut fits = |challenge: &&Bytes| {
+                    let left = room.checked_sub(challenge.len());
+                    room = left.unwrap_or(room);
+                    left.is_some()
+                };
+                let all = answer.fields.all("www-authenticate").take(CHALLENGES_MAX);
+                // Copied: a slice would keep the whole head for as long as it is remembered.
+                let copies = all.filter(|one| fits(one)).map(|one| Bytes::copy_from_slice(one));
+                Self::Unauthorized(copies.collect())
             }
             403 => Self::Forbidden,
             _ => Self::Unavailable,
@@ -92,7 +107,7 @@ impl Verdict {
     }
 
     /// The same for the request that the question was about.
-    pub fn outcome(self, has_credentials: bool) -> Result<Option<Arc<str>>, Refusal> {
+    pub fn outcome(self, has_credentials: bool) -> Result<Option<Principal>, Refusal> {
         match self {
             Self::In(principal) => Ok(principal),
             Self::Unauthorized(challenges) => {
@@ -147,6 +162,16 @@ mod tests {
     }
 
     #[test]
+    fn the_clients_user_agent_takes_the_place_of_ours_if_it_is_shown() {
+        let head = parse_request(b"GET / HTTP/1.1\r\nHost: a\r\nUser-Agent: x\r\n\r\n");
+        let head = head.unwrap().unwrap().0;
+        let rules = ForwardAuth { headers: vec!["user-agent".to_owned()], ..rules() };
+        let question = Question::new(&rules, &head, ("http", "/"), None);
+        let shown: Vec<_> = question.fields.all("user-agent").collect();
+        assert_eq!(shown, ["x"]);
+    }
+
+    #[test]
     fn an_answer_is_about_one_question() {
         let digest =
             |target: &str, fields: &str, address: &str| question(target, fields, address).digest();
@@ -166,6 +191,28 @@ mod tests {
     }
 
     #[test]
+    fn challenges_that_are_kept_are_few_short_and_copies() {
+        let challenges = |fields: &str| {
+            let text = format!("HTTP/1.1 401 No\r\n{fields}\r\n");
+            let head = parse_response(text.as_bytes()).unwrap().unwrap().0;
+            // The head still lives: what shares its bytes is not unique.
+            match Verdict::of(&head, &rules()) {
+                Verdict::Unauthorized(challenges) => {
+                    assert!(challenges.iter().all(Bytes::is_unique), "it keeps the whole head");
+                    challenges
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        let field = |value: &str| format!("WWW-Authenticate: {value}\r\n");
+        assert_eq!(challenges(&field("Basic")), ["Basic"]);
+        assert_eq!(challenges(&field("Basic").repeat(9)).len(), 4);
+        let (long, short) = (field(&"x".repeat(1025)), field("Basic"));
+        assert_eq!(challenges(&format!("{long}{short}")), ["Basic"]);
+        assert_eq!(challenges(&field(&"x".repeat(600)).repeat(2)).len(), 1);
+    }
+
+    #[test]
     fn only_a_clear_yes_lets_in() {
         let verdict = |text: &str| {
             let text = format!("HTTP/1.1 {text}\r\n\r\n");
@@ -173,7 +220,10 @@ mod tests {
             Verdict::of(&head, &rules())
         };
         assert_eq!(verdict("200 OK"), Verdict::In(None));
-        assert_eq!(verdict("204 No\r\nX-Auth-User: eve\r\nX: y"), Verdict::In(Some("eve".into())));
+        assert_eq!(
+            verdict("204 No\r\nX-Auth-User: eve\r\nX: y"),
+            Verdict::In(Principal::new(b"eve"))
+        );
         assert_eq!(verdict("401 No"), Verdict::Unauthorized(Vec::new()));
         let challenge = vec![Bytes::from_static(b"Basic realm=\"x\"")];
         let basic = verdict("401 No\r\nWWW-Authenticate: Basic realm=\"x\"");

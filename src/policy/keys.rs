@@ -4,13 +4,17 @@
 //! algorithm only chooses among them. So nobody can have a public key taken for a secret (RFC 8725
 //! §2.1). Purposefully not `Debug`: secrets are among them.
 
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, JwkSet, KeyAlgorithm, PublicKeyUse};
+use jsonwebtoken::jwk::{
+    AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse,
+};
 use jsonwebtoken::{Algorithm as Named, DecodingKey, DecodingKeyKind};
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
     UnparsedPublicKey,
 };
 use ring::{error, hmac};
+use serde::Deserialize;
+use serde_json::Value;
 
 use crate::config::model::Algorithm;
 
@@ -91,38 +95,32 @@ impl Keys {
         Ok(Self(vec![Known { kid: None, key }]))
     }
 
-    /// The keys of `jwks_file` that fit to one of the algorithms; others may be for others.
-    pub fn from_set(content: &[u8], algorithms: &[Algorithm]) -> Result<Self, KeysError> {
-        let set: JwkSet = serde_json::from_slice(content)
+    /// The keys of `jwks_file` that fit to one of the algorithms; others may be for others. One
+    /// that fits and is no good does not spoil the rest: it is told, by its name, and left out.
+    pub fn from_set(
+        content: &[u8],
+        algorithms: &[Algorithm],
+        mut is_left_out: impl FnMut(&str, &KeysError),
+    ) -> Result<Self, KeysError> {
+        let set: Set = serde_json::from_slice(content)
             .map_err(|error| KeysError::NotSet(error.to_string()))?;
         if set.keys.len() > MAX_KEYS {
             return Err(KeysError::TooMany);
         }
-        let mut keys = Vec::new();
-        for jwk in &set.keys {
-            let algorithm = match &jwk.algorithm {
-                AlgorithmParameters::RSA(_) => Algorithm::Rs256,
-                AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => {
-                    Algorithm::Es256
+        let (mut keys, mut first) = (Vec::new(), None);
+        for value in set.keys {
+            let kid = value.get("kid").and_then(Value::as_str).unwrap_or_default().to_owned();
+            match fitting(value, algorithms) {
+                Ok(Some(known)) => keys.push(known),
+                Ok(None) => {}
+                Err(error) => {
+                    is_left_out(&kid, &error);
+                    first.get_or_insert(error);
                 }
-                AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => {
-                    Algorithm::EdDsa
-                }
-                AlgorithmParameters::OctetKey(_) => Algorithm::Hs256,
-                _ => continue,
-            };
-            // RFC 7517 §4.2 and §4.4: what it is for, if it says so.
-            let says = jwk.common.key_algorithm;
-            let is_other = says.is_some_and(|says| says != KeyAlgorithm::from(named(algorithm)));
-            let encrypts = jwk.common.public_key_use == Some(PublicKeyUse::Encryption);
-            if is_other || encrypts || !algorithms.contains(&algorithm) {
-                continue;
             }
-            let key = DecodingKey::from_jwk(jwk).map_err(|_| KeysError::Malformed)?;
-            keys.push(Known { kid: jwk.common.key_id.clone(), key: usable(&key, algorithm)? });
         }
         if keys.is_empty() {
-            return Err(KeysError::NoneFits(names(algorithms)));
+            return Err(first.unwrap_or_else(|| KeysError::NoneFits(names(algorithms))));
         }
         Ok(Self(keys))
     }
@@ -168,6 +166,43 @@ impl Key {
             Self::Secret(key) => hmac::verify(key, message, signature),
         }
     }
+}
+
+/// A JSON Web Key Set (RFC 7517 §5) whose keys may be anything.
+#[derive(Deserialize)]
+struct Set {
+    keys: Vec<Value>,
+}
+
+/// A key of a set, if it is for one of the algorithms and for verifying.
+fn fitting(value: Value, algorithms: &[Algorithm]) -> Result<Option<Known>, KeysError> {
+    let jwk: Jwk = serde_json::from_value(value).map_err(|_| KeysError::Malformed)?;
+    let algorithm = match &jwk.algorithm {
+        AlgorithmParameters::RSA(_) => Algorithm::Rs256,
+        AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => {
+            Algorithm::Es256
+        }
+        AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => {
+            Algorithm::EdDsa
+        }
+        AlgorithmParameters::OctetKey(_) => Algorithm::Hs256,
+        _ => return Ok(None),
+    };
+    // RFC 7517 §4.2 to §4.4: what it is for, if it says so.
+    let common = &jwk.common;
+    let is_other = |says| says != KeyAlgorithm::from(named(algorithm));
+    let encrypts = common.public_key_use == Some(PublicKeyUse::Encryption);
+    let does_other =
+        common.key_operations.as_ref().is_some_and(|does| !does.contains(&KeyOperations::Verify));
+    if common.key_algorithm.is_some_and(is_other)
+        || encrypts
+        || does_other
+        || !algorithms.contains(&algorithm)
+    {
+        return Ok(None);
+    }
+    let key = DecodingKey::from_jwk(&jwk).map_err(|_| KeysError::Malformed)?;
+    Ok(Some(Known { kid: jwk.common.key_id, key: usable(&key, algorithm)? }))
 }
 
 /// The key in PEM, if it is one for that algorithm.

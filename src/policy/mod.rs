@@ -4,6 +4,7 @@
 //! Pure: fields, keys and `now` in, decisions out. What a decision looks like to a client is for
 //! `proxy` to say.
 
+pub mod account;
 pub mod api_key;
 pub mod claims;
 pub mod cors;

@@ -20,8 +20,8 @@ pub const KEYS_MAX: usize = 65_536;
 /// Locks in one table, to keep the workers out of each other's way.
 const SHARDS: usize = 16;
 
-/// A shard that is full of clients who matter forgets so many of them at once, so that an attack
-/// costs a few steps per request rather than a look at all of them.
+/// A shard that is full of clients who matter forgets some of them, until there is room for so many
+/// more: so an attack costs a few steps per request rather than a look at all of them.
 const FORGOTTEN_AT_ONCE: usize = KEYS_MAX / SHARDS / 8;
 
 /// Below this a shard is not looked through.
@@ -61,12 +61,8 @@ impl Rates {
 
     /// Decides about a request of `client` at `now`, and counts it if it may pass.
     pub fn ask(&self, client: &impl Hash, now: Instant) -> Verdict {
-        let key = self.secret.hash_one(client);
-        let now = now.saturating_duration_since(self.began).as_nanos();
-        // A process lives shorter than the 584 years of a `u64`.
-        let now = u64::try_from(now).unwrap_or(u64::MAX);
-        // The map takes low bits of a hash of its own; these are the high ones of the key.
-        let mut shard = lock(&self.shards[(key >> 60) as usize % SHARDS]);
+        let (key, now) = (self.secret.hash_one(client), self.nanoseconds(now));
+        let mut shard = self.shard(key);
         if let Some(full_at) = shard.full_at.get_mut(&key) {
             return self.gcra.ask(full_at, now);
         }
@@ -83,6 +79,17 @@ impl Rates {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// Since the beginning. A process lives shorter than the 584 years of a `u64`.
+    fn nanoseconds(&self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.began).as_nanos();
+        u64::try_from(since).unwrap_or(u64::MAX)
+    }
+
+    /// The map takes low bits of a hash of its own; these are the high ones of the key.
+    fn shard(&self, key: u64) -> MutexGuard<'_, Shard> {
+        lock(&self.shards[(key >> 60) as usize % SHARDS])
+    }
 }
 
 impl Shard {
@@ -95,10 +102,11 @@ impl Shard {
         }
         self.full_at.retain(|_, full_at| *full_at > now);
         let most = KEYS_MAX / SHARDS;
-        if self.full_at.len() >= most {
+        // Just below the limit it would have to look again for almost everybody who comes.
+        let mut left = (self.full_at.len() + FORGOTTEN_AT_ONCE).saturating_sub(most);
+        if left > 0 {
             let mut times: Vec<_> = self.full_at.values().copied().collect();
-            let (_, &mut last, _) = times.select_nth_unstable(FORGOTTEN_AT_ONCE - 1);
-            let mut left = FORGOTTEN_AT_ONCE;
+            let (_, &mut last, _) = times.select_nth_unstable(left - 1);
             // Many may have the same time; no more of them than that are forgotten.
             self.full_at.retain(|_, full_at| {
                 let goes = *full_at <= last && left > 0;

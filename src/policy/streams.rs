@@ -2,43 +2,13 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::account::Account;
+
 /// Locks over the clients' counts.
 const SHARDS: usize = 16;
-
-/// Whose exchanges count together.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Client {
-    /// Somebody with a name.
-    Principal(Arc<str>),
-    /// Somebody at an address; see [`Client::at`].
-    Address(IpAddr),
-    /// Somebody of whom nothing is known. They all share.
-    Nobody,
-}
-
-impl Client {
-    /// By name, else by address.
-    pub fn new(principal: Option<&Arc<str>>, address: Option<IpAddr>) -> Self {
-        principal.map_or_else(|| Self::at(address), |name| Self::Principal(Arc::clone(name)))
-    }
-
-    /// By address. Of an IPv6 address only the first 64 bits count: that is the smallest network
-    /// there is (RFC 4291 §2.5.4), and whoever has one has 2^64 addresses to come from.
-    pub fn at(address: Option<IpAddr>) -> Self {
-        match address.map(|address| address.to_canonical()) {
-            None => Self::Nobody,
-            Some(IpAddr::V6(v6)) => {
-                let network = v6.to_bits() & (u128::MAX << 64);
-                Self::Address(Ipv6Addr::from_bits(network).into())
-            }
-            Some(v4) => Self::Address(v4),
-        }
-    }
-}
 
 /// The counts.
 pub struct Streams {
@@ -46,7 +16,7 @@ pub struct Streams {
     most_per_client: Option<usize>,
     open: AtomicUsize,
     /// Only clients with something open: no more of them than exchanges.
-    clients: [Mutex<HashMap<Client, usize>>; SHARDS],
+    clients: [Mutex<HashMap<Account, usize>>; SHARDS],
     hasher: RandomState,
 }
 
@@ -69,7 +39,7 @@ pub struct Permit {
 
 struct ClientPlace {
     streams: Arc<Streams>,
-    client: Client,
+    client: Account,
 }
 
 impl Streams {
@@ -86,7 +56,7 @@ impl Streams {
 
     /// Takes a place for an exchange of `client`. The client's own limit is asked first: who has
     /// too much open is told so, however full the route is.
-    pub fn enter(self: &Arc<Self>, client: Client) -> Result<Permit, Full> {
+    pub fn enter(self: &Arc<Self>, client: Account) -> Result<Permit, Full> {
         let place = self.most_per_client.map(|most| self.enter_client(client, most));
         let place = place.transpose()?;
         let more = |open: usize| Some(open + 1).filter(|open| *open <= self.most);
@@ -95,13 +65,13 @@ impl Streams {
         Ok(Permit { streams: Arc::clone(self), _client: place })
     }
 
-    fn enter_client(self: &Arc<Self>, client: Client, most: usize) -> Result<ClientPlace, Full> {
+    fn enter_client(self: &Arc<Self>, client: Account, most: usize) -> Result<ClientPlace, Full> {
         let mut clients = self.shard(&client);
         let open = clients.get(&client).copied().unwrap_or(0);
         if open >= most {
             return Err(Full::Client);
         }
-        clients.insert(client.clone(), open + 1);
+        clients.insert(client, open + 1);
         drop(clients);
         Ok(ClientPlace { streams: Arc::clone(self), client })
     }
@@ -116,7 +86,7 @@ impl Streams {
         self.clients.iter().map(|shard| lock(shard).len()).sum()
     }
 
-    fn shard(&self, client: &Client) -> MutexGuard<'_, HashMap<Client, usize>> {
+    fn shard(&self, client: &Account) -> MutexGuard<'_, HashMap<Account, usize>> {
         lock(&self.clients[self.hasher.hash_one(client) as usize % SHARDS])
     }
 }
@@ -143,21 +113,18 @@ impl Drop for ClientPlace {
     }
 }
 
-fn lock(shard: &Mutex<HashMap<Client, usize>>) -> MutexGuard<'_, HashMap<Client, usize>> {
+fn lock(shard: &Mutex<HashMap<Account, usize>>) -> MutexGuard<'_, HashMap<Account, usize>> {
     // Each step leaves it whole, so a panic elsewhere does no harm.
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::principal::Principal;
     use super::*;
 
-    fn somebody(name: &str) -> Client {
-        Client::Principal(name.into())
-    }
-
-    fn at(address: &str) -> Client {
-        Client::at(Some(address.parse().unwrap()))
+    fn somebody(name: &str) -> Account {
+        Account::new(Principal::new(name.as_bytes()).as_ref(), None)
     }
 
     #[test]
@@ -188,18 +155,6 @@ mod tests {
             (0..100).map(|name| streams.enter(somebody(&name.to_string()))).collect();
         assert!(permits.iter().all(Result::is_ok));
         assert_eq!(streams.enter(somebody("7")).err(), Some(Full::Client));
-    }
-
-    #[test]
-    fn who_is_who() {
-        assert_eq!(at("2001:db8:0:1::1"), at("2001:db8:0:1:ffff::2"), "one network");
-        assert_ne!(at("2001:db8:0:1::1"), at("2001:db8:0:2::1"));
-        assert_ne!(at("192.0.2.1"), at("192.0.2.2"));
-        assert_eq!(at("::ffff:192.0.2.1"), at("192.0.2.1"));
-        assert_eq!(Client::at(None), Client::Nobody);
-        let name: Arc<str> = "192.0.2.1".into();
-        let named = Client::new(Some(&name), Some("192.0.2.1".parse().unwrap()));
-        assert_ne!(named, at("192.0.2.1"), "a name is no address");
     }
 
     #[test]

@@ -1,8 +1,6 @@
 //! Who may come in: what is decided about a request once its route is known, before an upstream is
 //! asked for anything.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 
 use super::admit::Admitted;
@@ -11,18 +9,36 @@ use super::exchange::Request;
 use super::guard::Visit;
 use super::reply::{Denial, OwnField};
 use super::snapshot::Route;
+use super::switch::{self, Wanted};
+use crate::client::Client;
 use crate::config::model::{Cors, Proxy};
 use crate::http1::head::RequestHead;
+use crate::policy::account::Account;
 use crate::policy::refusal::Refusal;
 use crate::policy::{cors, may_come};
 
 /// What becomes of a request that was not refused.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// It goes on.
-    In,
+    /// It goes on, perhaps to switch protocols.
+    In(Option<Wanted>),
     /// It was a question about CORS; this is the answer, without content.
     Answered(Vec<OwnField>),
+}
+
+/// Why a request does not come in.
+#[derive(Debug)]
+pub enum Stop {
+    /// It may not.
+    Denied(Denial),
+    /// Its client has left.
+    Left,
+}
+
+impl From<Denial> for Stop {
+    fn from(denial: Denial) -> Self {
+        Self::Denied(denial)
+    }
 }
 
 /// Lets a request in, or says why not. What was learned about who asks is noted in `request`. The
@@ -31,9 +47,9 @@ pub async fn enter(
     context: Context<'_>,
     (route, answers_preflight): (&Route, bool),
     rules: &Proxy,
-    request: &mut Request,
+    (client, request): (&mut Client, &mut Request),
     (head, admitted): (&RequestHead, &Admitted),
-) -> Result<Entry, Denial> {
+) -> Result<Entry, Stop> {
     // Before anything is refused: a page's script is to learn why.
     let is_preflight = cors::asked_method(head).is_some();
     // A preflight about what another route would take gets no word from this one.
@@ -42,16 +58,20 @@ pub async fn enter(
     }
     check_address(rules, request)?;
     if let Some(rules) = rules.cors.as_ref().filter(|_| answers_preflight) {
-        return preflight(rules, head).map(Entry::Answered);
+        return Ok(Entry::Answered(preflight(rules, head)?));
+    }
+    if let Some(limits) = &route.limits {
+        limits.ask_early(request, head)?;
     }
     let scheme = context.sender().scheme;
     let visit = Visit { head, target: &admitted.target, scheme, address: request.address };
-    request.principal = authenticate(route, visit).await?;
+    authenticate(route, visit, client, request).await?;
+    let wanted = switch::wanted(head, admitted, rules)?;
     // Last, when it is known who asks and that they may.
     if let Some(limits) = &route.limits {
         limits.enter(request, head)?;
     }
-    Ok(Entry::In)
+    Ok(Entry::In(wanted))
 }
 
 fn check_address(rules: &Proxy, request: &Request) -> Result<(), Denial> {
@@ -76,11 +96,34 @@ fn preflight(rules: &Cors, head: &RequestHead) -> Result<Vec<OwnField>, Denial> 
     })
 }
 
-/// The name of whoever asks.
-async fn authenticate(route: &Route, visit: Visit<'_>) -> Result<Option<Arc<str>>, Denial> {
-    match &route.guard {
-        Some(guard) => guard.check(visit).await.map_err(denial),
-        None => Ok(None),
+/// Finds out who asks. That may take a while, so the client is watched; what it sends meanwhile is
+/// kept.
+async fn authenticate(
+    route: &Route,
+    visit: Visit<'_>,
+    client: &mut Client,
+    request: &mut Request,
+) -> Result<(), Stop> {
+    let Some(guard) = &route.guard else { return Ok(()) };
+    let checked = tokio::select! {
+        biased;
+        checked = guard.check(visit) => checked,
+        () = client.gone() => return Err(Stop::Left),
+    };
+    match checked {
+        Ok(principal) => {
+            request.account = Account::new(principal.as_ref(), request.address);
+            request.principal = principal;
+            Ok(())
+        }
+        Err(refusal) => {
+            // It is nobody's fault that there is no answer.
+            if let Some(limits) = route.limits.as_ref().filter(|_| refusal != Refusal::Unavailable)
+            {
+                limits.failed(request)?;
+            }
+            Err(denial(refusal).into())
+        }
     }
 }
 

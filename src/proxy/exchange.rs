@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 
 use super::admit::{self, Admitted};
 use super::app::{Context, date};
-use super::enter::{self, Entry};
+use super::enter::{self, Entry, Stop};
 use super::forward;
-use super::reply::{Denial, OwnField, Reply};
+use super::reply::{CLIENT_LEFT, Denial, OwnField, Reply};
 use super::snapshot::Action;
-use super::switch;
 use crate::client::Client;
 use crate::clock;
 use crate::config::model::Respond;
@@ -19,7 +18,9 @@ use crate::http1::framing::Framing;
 use crate::http1::head::{RequestHead, Version};
 use crate::live::kind::Kind;
 use crate::live::reason::CloseReason;
+use crate::policy::account::Account;
 use crate::policy::cors;
+use crate::policy::principal::Principal;
 use crate::policy::streams::Permit;
 use crate::route::Query;
 use crate::telemetry::access::Record;
@@ -34,8 +35,8 @@ pub const REPLY_LIMIT: Duration = Duration::from_secs(10);
 /// 204 No Content.
 const NO_CONTENT: u16 = 204;
 
-/// Longest body of a refused request that is read for the sake of its connection: most questions to
-/// a model are shorter, and so is what a kernel has taken of them already.
+/// Longest body that is read behind an answer of our own, for the sake of the connection: most
+/// questions to a model are shorter, and so is what a kernel has taken of them already.
 const SKIPPED_BODY_MAX_BYTES: usize = 64 * 1024;
 
 /// How long such a body may take.
@@ -72,8 +73,10 @@ pub struct Request {
     pub keep_alive: bool,
     /// The client's address, as far as `trusted_proxies` says who is to be believed.
     pub address: Option<IpAddr>,
-    /// Whoever asks, by the name that the configuration has for them.
-    pub principal: Option<Arc<str>>,
+    /// Whoever asks, if they have proved who they are.
+    pub principal: Option<Principal>,
+    /// With whose requests it counts, as far as that is known already.
+    pub account: Account,
     /// Fields of the answer, whoever gives it.
     pub own_fields: Vec<OwnField>,
     /// Its place among the open exchanges, if those are limited.
@@ -81,38 +84,63 @@ pub struct Request {
 }
 
 impl Request {
-    /// Answers it with text of our own.
-    async fn respond(&self, client: &mut Client, answer: &Respond, keep_alive: bool) -> After {
+    /// How the part of its body that nobody has read is framed, if that can be read behind an
+    /// answer of our own, so that the connection can go on. A client that asks too often had better
+    /// not have to connect anew each time.
+    fn rest(&self, admitted: &Admitted) -> Option<Framing> {
+        let is_short = match admitted.framing {
+            Framing::None | Framing::Length(0) => true,
+            // RFC 9110 §10.1.1: a client that expects 100 and gets something else may leave its
+            // body out, or not.
+            _ if admitted.expects_continue => false,
+            Framing::Length(length) => {
+                usize::try_from(length).is_ok_and(|length| length <= SKIPPED_BODY_MAX_BYTES)
+            }
+            // That is seen when it is read.
+            Framing::Chunked => true,
+            Framing::UntilClose => false,
+        };
+        (self.keep_alive && is_short).then_some(admitted.framing)
+    }
+
+    /// Answers it with text of our own; for `rest` see [`Self::deny`].
+    async fn respond(&self, client: &mut Client, answer: &Respond, rest: Option<Framing>) -> After {
         let reply = Reply {
             content_type: "text/plain; charset=utf-8",
             ..Reply::new(answer.status, &answer.body)
         };
-        self.reply(client, reply, keep_alive).await
+        self.reply(client, reply, rest).await
     }
 
     /// Answers it with fields alone.
-    async fn answer(&self, client: &mut Client, fields: &[OwnField], keep_alive: bool) -> After {
-        self.reply(client, Reply { fields, ..Reply::new(NO_CONTENT, "") }, keep_alive).await
+    async fn answer(
+        &self,
+        client: &mut Client,
+        fields: &[OwnField],
+        rest: Option<Framing>,
+    ) -> After {
+        self.reply(client, Reply { fields, ..Reply::new(NO_CONTENT, "") }, rest).await
     }
 
-    /// Answers it with an error.
-    pub async fn deny(&self, client: &mut Client, denial: &Denial, keep_alive: bool) -> After {
+    /// Answers it with an error. `rest` is the framing of what is still to be read of its body, or
+    /// nothing if no request can follow.
+    pub async fn deny(&self, client: &mut Client, denial: &Denial, rest: Option<Framing>) -> After {
         let body = denial.body();
         let reply = Reply {
             fields: &denial.fields,
             retry_after: denial.retry_after,
             ..Reply::new(denial.status, &body)
         };
-        self.reply(client, reply, keep_alive).await
+        self.reply(client, reply, rest).await
     }
 
-    async fn reply(&self, client: &mut Client, reply: Reply<'_>, keep_alive: bool) -> After {
+    async fn reply(&self, client: &mut Client, reply: Reply<'_>, rest: Option<Framing>) -> After {
         let date = date();
         let reply = Reply {
-            connection: match (keep_alive, self.version) {
-                (false, _) => Some("close"),
-                (true, Version::Http10) => Some("keep-alive"),
-                (true, Version::Http11 | Version::Http2) => None,
+            connection: match (rest, self.version) {
+                (None, _) => Some("close"),
+                (Some(_), Version::Http10) => Some("keep-alive"),
+                (Some(_), Version::Http11 | Version::Http2) => None,
             },
             to_head: self.method == "HEAD",
             request_id: &self.id,
@@ -120,10 +148,14 @@ impl Request {
             more_fields: &self.own_fields,
             ..reply
         };
-        match client.write_all(&reply.encode(), REPLY_LIMIT).await {
-            Err(_) => After::Gone,
-            Ok(()) if keep_alive => After::KeepAlive,
-            Ok(()) => After::Close,
+        if client.write_all(&reply.encode(), REPLY_LIMIT).await.is_err() {
+            return After::Gone;
+        }
+        match rest {
+            Some(rest) if client.skip(rest, SKIPPED_BODY_MAX_BYTES, SKIP_LIMIT).await => {
+                After::KeepAlive
+            }
+            _ => After::Close,
         }
     }
 
@@ -133,7 +165,7 @@ impl Request {
             id: &self.id,
             route: "",
             client: context.peer,
-            principal: self.principal.as_deref(),
+            principal: self.principal.as_ref().map(Principal::name),
             version: self.version.number(),
             method: &self.method,
             path: &self.path,
@@ -152,14 +184,16 @@ impl Request {
 /// Serves one request.
 pub async fn run(context: Context<'_>, client: &mut Client, mut head: RequestHead) -> After {
     let began = clock::now();
+    let address = context.sender().client_address(&head);
     let mut request = Request {
         id: headers::request_id(&head).map_or_else(|| context.shared.new_id(), str::to_owned),
         method: String::from_utf8_lossy(&head.method).into_owned(),
         path: String::new(),
         version: head.version,
         keep_alive: false,
-        address: context.sender().client_address(&head),
+        address,
         principal: None,
+        account: Account::at(address),
         own_fields: Vec::new(),
         permit: None,
     };
@@ -167,13 +201,12 @@ pub async fn run(context: Context<'_>, client: &mut Client, mut head: RequestHea
         Ok(admitted) => admitted,
         Err(denial) => {
             // Where the next request would begin is not known.
-            return unrouted(context, client, &request, began, &denial, false).await;
+            return unrouted(context, client, &request, began, &denial, None).await;
         }
     };
     request.path = logged_path(admitted.path());
     request.keep_alive = admitted.keep_alive && !context.is_draining();
-    // Without reading the body, the next request cannot be found either.
-    let bodyless = request.keep_alive && admitted.framing == Framing::None;
+    let rest = request.rest(&admitted);
     let snapshot = Arc::clone(&context.shared.snapshot);
     let route = snapshot.route(Query {
         host: &admitted.host,
@@ -184,61 +217,38 @@ pub async fn run(context: Context<'_>, client: &mut Client, mut head: RequestHea
     });
     let Some((route, answers_preflight)) = route else {
         let denial = Denial::new(404, "no_route", "no route takes this host, path and method");
-        return unrouted(context, client, &request, began, &denial, bodyless).await;
+        return unrouted(context, client, &request, began, &denial, rest).await;
     };
     let meter = Meter::new(Arc::clone(&route.metrics), began);
     match &route.action {
         Action::Respond(answer) => {
-            let after = request.respond(client, answer, bodyless).await;
+            let after = request.respond(client, answer, rest).await;
             let record = Record { route: &route.name, ..request.record(context, answer.status) };
             finish(context, record, meter, after);
             after
         }
         Action::Proxy(rules, upstream) => {
+            let visitor = (&mut *client, &mut request);
             let found = (route, answers_preflight);
-            let entry = enter::enter(context, found, rules, &mut request, (&head, &admitted)).await;
-            let entry = entry.and_then(|entry| match entry {
-                Entry::In => switch::wanted(&head, &admitted, rules).map(Ok),
-                Entry::Answered(fields) => Ok(Err(fields)),
-            });
+            let entry = enter::enter(context, found, rules, visitor, (&head, &admitted)).await;
             let (status, after) = match entry {
-                Ok(Ok(wanted)) => {
+                Ok(Entry::In(wanted)) => {
                     let forward =
                         forward::Forward { context, request, route, rules, upstream, wanted };
                     return forward.run(client, head, admitted, meter).await;
                 }
-                Ok(Err(fields)) => (NO_CONTENT, request.answer(client, &fields, bodyless).await),
-                Err(denial) => (denial.status, refuse(client, &request, &denial, &admitted).await),
+                Ok(Entry::Answered(fields)) => {
+                    (NO_CONTENT, request.answer(client, &fields, rest).await)
+                }
+                Err(Stop::Denied(denial)) => {
+                    (denial.status, request.deny(client, &denial, rest).await)
+                }
+                Err(Stop::Left) => (CLIENT_LEFT, After::Gone),
             };
             let record = Record { route: &route.name, ..request.record(context, status) };
             finish(context, record, meter, after);
             after
         }
-    }
-}
-
-/// Answers a request that may not come in. A client that asks too often had better not have to
-/// connect anew each time, so a short body is read to its end.
-async fn refuse(
-    client: &mut Client,
-    request: &Request,
-    denial: &Denial,
-    admitted: &Admitted,
-) -> After {
-    let body = match admitted.framing {
-        Framing::None => Some(0),
-        // RFC 9110 §10.1.1: a client that expects 100 and gets something else may leave its body
-        // out, or not.
-        Framing::Length(_) if admitted.expects_continue => None,
-        Framing::Length(length) => {
-            usize::try_from(length).ok().filter(|length| *length <= SKIPPED_BODY_MAX_BYTES)
-        }
-        Framing::Chunked | Framing::UntilClose => None,
-    };
-    let keep_alive = request.keep_alive && body.is_some();
-    match (request.deny(client, denial, keep_alive).await, body) {
-        (After::KeepAlive, Some(length)) if !client.skip(length, SKIP_LIMIT).await => After::Close,
-        (after, _) => after,
     }
 }
 
@@ -249,9 +259,9 @@ async fn unrouted(
     request: &Request,
     began: Instant,
     denial: &Denial,
-    keep_alive: bool,
+    rest: Option<Framing>,
 ) -> After {
-    let after = request.deny(client, denial, keep_alive).await;
+    let after = request.deny(client, denial, rest).await;
     let meter = Meter::new(Arc::clone(&context.shared.snapshot.unrouted), began);
     finish(context, request.record(context, denial.status), meter, after);
     after

@@ -32,7 +32,6 @@ use crate::telemetry::limited::Limit;
 use crate::telemetry::meter::Meter;
 use crate::telemetry::metrics::PoolClose;
 use crate::upstream::Upstream;
-use crate::upstream::balance::hash_key;
 use crate::upstream::connection::Connection;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::roster::Ask;
@@ -124,7 +123,8 @@ impl Forward<'_> {
                 let keep_alive = self.request.keep_alive
                     && outcome.request_is_read
                     && !self.context.is_draining();
-                (denial.status, self.request.deny(client, &denial, keep_alive).await)
+                let rest = keep_alive.then_some(Framing::None);
+                (denial.status, self.request.deny(client, &denial, rest).await)
             }
         };
         let totals = meter.totals();
@@ -168,18 +168,14 @@ impl Forward<'_> {
             self.rules.limits.max_request_body,
         );
         let mut link = Link::new(around, meter, client, upload, admitted.expects_continue);
-        let asker_address = self.request.address;
         let balance = &self.upstream.config().balance;
         let ask = Ask {
-            key: key::of_request(balance, &head, &admitted, asker_address),
+            key: key::of_request(balance, &head, &admitted, self.request.address),
             tried: Vec::new(),
         };
         self.upstream.deposit(self.rules.retry.budget_percent);
-        let principal = match &self.request.principal {
-            Some(name) => hash_key(name.as_bytes()),
-            None => asker_address.map_or(0, key::of_address),
-        };
-        let mut tries = Tries::new(self, head, admitted, ask, principal);
+        let turn = key::of_account(&self.request.account);
+        let mut tries = Tries::new(self, head, admitted, ask, turn);
         let answered = tries.run(&mut link).await;
         let ended_at = clock::now();
         let Tries { sent, reached, .. } = tries;
@@ -253,7 +249,7 @@ impl Forward<'_> {
         meter.open(kind);
         let access = &self.context.shared.snapshot.config.log.access;
         access.opened(self.record(reached, kind, SWITCHING));
-        let greeting = switch::encode_greeting(head, wanted);
+        let greeting = switch::encode_greeting(head, wanted, &self.request.own_fields);
         let duplex = Duplex::new(around, meter, client, upstream, machine, &greeting);
         duplex.run(rest.early).await
     }

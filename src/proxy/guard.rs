@@ -15,6 +15,7 @@ use crate::policy::api_key::ApiKeys;
 use crate::policy::forward::Question;
 use crate::policy::jwt::Tokens;
 use crate::policy::keys::{Keys, KeysError};
+use crate::policy::principal::Principal;
 use crate::policy::refusal::Refusal;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Upstream;
@@ -69,7 +70,7 @@ impl Guard {
             Auth::None => return Ok(None),
             Auth::ApiKey(rules) => Scheme::ApiKey(ApiKeys::new(rules)),
             Auth::Jwt(rules) => {
-                Scheme::Jwt(Box::new(Tokens::new(rules.clone(), read_keys(rules)?)))
+                Scheme::Jwt(Box::new(Tokens::new(rules.clone(), read_keys(route, rules)?)))
             }
             Auth::Forward(rules) => {
                 let upstream = Arc::clone(upstream(&rules.upstream));
@@ -80,8 +81,8 @@ impl Guard {
         Ok(Some(Self { scheme, failures: metrics.auth_failures(route, &Refusal::LABELS) }))
     }
 
-    /// Whoever asks, by the name that is known of them.
-    pub async fn check(&self, visit: Visit<'_>) -> Result<Option<Arc<str>>, Refusal> {
+    /// Whoever asks, if they have a name.
+    pub async fn check(&self, visit: Visit<'_>) -> Result<Option<Principal>, Refusal> {
         let fields = &visit.head.fields;
         let checked = match &self.scheme {
             Scheme::ApiKey(keys) => keys.check(fields).map(Some),
@@ -100,13 +101,16 @@ impl Guard {
     }
 }
 
-fn read_keys(rules: &JwtAuth) -> Result<Keys, GuardError> {
+fn read_keys(route: &str, rules: &JwtAuth) -> Result<Keys, GuardError> {
     let (KeySource::File(file) | KeySource::Jwks(file)) = &rules.keys;
     let content =
         read(file).map_err(|source| GuardError::Unreadable { file: file.clone(), source })?;
     let keys = match &rules.keys {
         KeySource::File(_) => Keys::from_file(&content, &rules.algorithms),
-        KeySource::Jwks(_) => Keys::from_set(&content, &rules.algorithms),
+        KeySource::Jwks(_) => Keys::from_set(&content, &rules.algorithms, |kid, problem| {
+            let file = file.display();
+            tracing::warn!(route, %file, kid, %problem, "a key of the set is left out");
+        }),
     };
     keys.map_err(|problem| GuardError::Keys { file: file.clone(), problem })
 }

@@ -1,10 +1,11 @@
-//! What an upstream with `balance = "hash"` hashes of a request. Pure.
+//! What an upstream with `balance = "hash"` hashes of a request, and what its queue is fair by. Pure.
 
 use std::net::IpAddr;
 
 use super::admit::Admitted;
 use crate::config::model::{Balance, HashKey};
 use crate::http1::head::RequestHead;
+use crate::policy::account::Account;
 use crate::upstream::balance::hash_key;
 
 /// The key of a request, if the upstream wants one and the request has it.
@@ -26,8 +27,16 @@ pub fn of_request(
     }
 }
 
-/// The key of an address: what an upstream's queue is fair by, too.
-pub fn of_address(address: IpAddr) -> u64 {
+/// The key of a client: what an upstream's queue is fair by.
+pub fn of_account(account: &Account) -> u64 {
+    match account {
+        Account::Principal(digest) => hash_key(digest.as_bytes()),
+        Account::Address(address) => of_address(*address),
+        Account::Nobody => 0,
+    }
+}
+
+fn of_address(address: IpAddr) -> u64 {
     match address.to_canonical() {
         IpAddr::V4(v4) => hash_key(&v4.octets()),
         IpAddr::V6(v6) => hash_key(&v6.octets()),
@@ -53,6 +62,7 @@ fn query<'t>(target: &'t str, name: &str) -> Option<&'t str> {
 mod tests {
     use super::*;
     use crate::http1::head::parse_request;
+    use crate::policy::principal::Principal;
     use crate::proxy::admit::admit;
 
     fn key(key: HashKey, text: &str) -> Option<u64> {
@@ -77,6 +87,17 @@ mod tests {
         ] {
             assert_eq!(key(what.clone(), REQUEST), Some(hash_key(expected)), "{what:?}");
         }
+    }
+
+    #[test]
+    fn a_queue_is_fair_between_those_whom_limits_tell_apart() {
+        let at = |text: &str| of_account(&Account::at(Some(text.parse().unwrap())));
+        let named =
+            |name: &str| of_account(&Account::new(Principal::new(name.as_bytes()).as_ref(), None));
+        assert_eq!(at("2001:db8:0:1::1"), at("2001:db8:0:1:ffff::2"), "one network has one turn");
+        assert_ne!(at("2001:db8:0:1::1"), at("2001:db8:0:2::1"));
+        assert_ne!(at("192.0.2.1"), at("192.0.2.2"));
+        assert_ne!(named("zoë"), named("zoé"), "although logs show the same");
     }
 
     #[test]

@@ -9,10 +9,14 @@ use crate::clock;
 use crate::config::model::{self, RateKey};
 use crate::http1::framing;
 use crate::http1::head::RequestHead;
+use crate::policy::account::Account;
 use crate::policy::gcra::{Gcra, Verdict};
 use crate::policy::rate::Rates;
-use crate::policy::streams::{Client, Full, Permit, Streams};
+use crate::policy::streams::{Full, Permit, Streams};
 use crate::telemetry::limited::{Limit, Limited};
+
+/// Sets what an address has failed apart from what it has asked.
+const FAILED: &str = "failed";
 
 /// The limits of one route with what counts towards them.
 pub struct Limits {
@@ -43,12 +47,37 @@ impl Limits {
         }
     }
 
+    /// What is asked before anybody knows who it is: a rate by address or by field counts each
+    /// request, whatever becomes of it.
+    pub fn ask_early(&self, request: &mut Request, head: &RequestHead) -> Result<(), Denial> {
+        let Some((rates, key)) = &self.rates else { return Ok(()) };
+        let (at, now) = (Account::at(request.address), clock::now());
+        let verdict = match key {
+            RateKey::Header(name) => match head.fields.get(name) {
+                Some(value) => rates.ask(&(name, value), now),
+                // Without the field it must not be easier.
+                None => rates.ask(&at, now),
+            },
+            RateKey::Ip => rates.ask(&at, now),
+            RateKey::Auth => return Ok(()),
+        };
+        self.judge(request, verdict)
+    }
+
+    /// Counts credentials that did not do towards a rate by who asks: nobody knows who it was, so
+    /// the address has to answer for it. Those who come from there with good ones do not.
+    pub fn failed(&self, request: &mut Request) -> Result<(), Denial> {
+        let Some((rates, RateKey::Auth)) = &self.rates else { return Ok(()) };
+        let verdict = rates.ask(&(FAILED, Account::at(request.address)), clock::now());
+        self.judge(request, verdict)
+    }
+
     /// Counts a request in, or says which limit it is beyond. A place among the open exchanges is
     /// kept in `request` for as long as that lives.
     ///
     /// A body that is too long is refused first, since it says nothing about the client. Then each
-    /// request counts towards the rate, also one that finds no place: asking again and again for
-    /// a place is what a rate is for.
+    /// request counts towards the rate of who asks, also one that finds no place: asking again and
+    /// again for a place is what a rate is for.
     pub fn enter(&self, request: &mut Request, head: &RequestHead) -> Result<(), Denial> {
         if let Some(max) = self.max_request_body
             && let Ok(Some(length)) = framing::length(&head.fields)
@@ -57,7 +86,10 @@ impl Limits {
             self.limited.count(Limit::Body);
             return Err(Denial::body_too_large(max));
         }
-        self.ask_rate(request, head)?;
+        if let Some((rates, RateKey::Auth)) = &self.rates {
+            let verdict = rates.ask(&request.account, clock::now());
+            self.judge(request, verdict)?;
+        }
         request.permit = self.take_place(request)?;
         Ok(())
     }
@@ -67,20 +99,8 @@ impl Limits {
         self.limited.count(limit);
     }
 
-    fn ask_rate(&self, request: &mut Request, head: &RequestHead) -> Result<(), Denial> {
-        let Some((rates, key)) = &self.rates else { return Ok(()) };
-        let now = clock::now();
-        let verdict = match key {
-            RateKey::Header(name) => match head.fields.get(name) {
-                Some(value) => rates.ask(&(name, value), now),
-                // Without the field it must not be easier.
-                None => rates.ask(&Client::at(request.address), now),
-            },
-            RateKey::Ip => rates.ask(&Client::at(request.address), now),
-            RateKey::Auth => {
-                rates.ask(&Client::new(request.principal.as_ref(), request.address), now)
-            }
-        };
+    /// Notes where the client stands, and refuses what is too much.
+    fn judge(&self, request: &mut Request, verdict: Verdict) -> Result<(), Denial> {
         request.own_fields.extend(self.rate_fields(verdict));
         let Some(wait) = verdict.refused_for else { return Ok(()) };
         self.limited.count(Limit::Rate);
@@ -92,8 +112,7 @@ impl Limits {
 
     fn take_place(&self, request: &Request) -> Result<Option<Permit>, Denial> {
         let Some(streams) = &self.streams else { return Ok(None) };
-        let client = Client::new(request.principal.as_ref(), request.address);
-        let (limit, status, kind, message) = match streams.enter(client) {
+        let (limit, status, kind, message) = match streams.enter(request.account) {
             Ok(permit) => return Ok(Some(permit)),
             Err(Full::Client) => {
                 let message = "too many of your requests are open at once; let one end first";

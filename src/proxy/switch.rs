@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::admit::Admitted;
-use super::reply::Denial;
+use super::reply::{Denial, OwnField};
 use crate::clock;
 use crate::config::model::{Origin, Proxy};
 use crate::headers;
@@ -102,9 +102,10 @@ pub fn agrees(head: &ResponseHead, wanted: &Wanted) -> bool {
         && head.fields.has_token("connection", "upgrade")
 }
 
-/// The 101 for the client.
-pub fn encode_greeting(mut head: ResponseHead, wanted: &Wanted) -> Vec<u8> {
+/// The 101 for the client, with fields of our own.
+pub fn encode_greeting(mut head: ResponseHead, wanted: &Wanted, own: &[OwnField]) -> Vec<u8> {
     headers::interim_to_client(&mut head);
+    headers::add_own(&mut head.fields, own);
     headers::switch(&mut head.fields, &wanted.protocol);
     let mut out = Vec::with_capacity(256);
     encode::response_head(&mut out, head.status, &head.reason, &head.fields);

@@ -39,7 +39,8 @@ pub(super) struct Tries<'f> {
     /// What was asked, until a response has begun: a stream can last for hours.
     asked: Option<(RequestHead, Admitted)>,
     ask: Ask,
-    principal: u64,
+    /// Whose turn it is in a queue.
+    turn: u64,
     /// The last connection was stale: the next one is to be a new one.
     wants_fresh: bool,
     /// The status and the framing that the client got, once its head was sent.
@@ -67,13 +68,13 @@ impl<'f> Tries<'f> {
         head: RequestHead,
         admitted: Admitted,
         ask: Ask,
-        principal: u64,
+        turn: u64,
     ) -> Self {
         Self {
             forward,
             asked: Some((head, admitted)),
             ask,
-            principal,
+            turn,
             wants_fresh: false,
             sent: None,
             reached: Reached::default(),
@@ -129,8 +130,8 @@ impl<'f> Tries<'f> {
         link: &mut Relay<'_>,
     ) -> Result<Result<(), NoSeat>, (End, Option<Denial>)> {
         let (upstream, ask) = (self.forward.upstream, self.ask.clone());
-        let (principal, queue) = (self.principal, &self.forward.rules.limits.queue);
-        let seating = async move { upstream.seat(&ask, principal, queue).await };
+        let (turn, queue) = (self.turn, &self.forward.rules.limits.queue);
+        let seating = async move { upstream.seat(&ask, turn, queue).await };
         Ok(match self.while_watching(link, seating).await? {
             Ok(seat) => {
                 self.reached.seat = Some(seat);

@@ -438,12 +438,15 @@ async fn what_no_route_takes_is_404_and_the_connection_stays() {
     assert_eq!(head.status, 404);
     assert!(head.field("content-length").is_some_and(|length| length != "0"), "{head:?}");
     client.post("/v2/", b"GET /v1/ HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    is_refused(&mut client, 404, "a body that nobody reads").await;
+    let response = client.response().await;
+    assert_eq!((response.status, response.field("connection")), (404, None), "it is read over");
+    client.post("/v2/", &[b'x'; 100_000]).await;
+    is_refused(&mut client, 404, "a long body that nobody reads").await;
     assert_eq!(upstream.requests().len(), 1, "{:?}", upstream.requests());
-    let ends = proxy.logged("end", 4).await;
+    let ends = proxy.logged("end", 5).await;
     assert_eq!((&ends[0]["route"], &ends[0]["status"]), (&"".into(), &404.into()));
     assert_eq!(ends[0]["connection"], "none");
-    assert_eq!(proxy.metric(&["longwire_requests_total{", "\"(none)\"", "\"404\""]).await, 3.0);
+    assert_eq!(proxy.metric(&["longwire_requests_total{", "\"(none)\"", "\"404\""]).await, 4.0);
 }
 
 #[tokio::test]

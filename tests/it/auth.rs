@@ -356,6 +356,103 @@ async fn a_hundred_who_ask_the_same_share_one_question() {
 }
 
 #[tokio::test]
+async fn a_question_is_given_up_when_its_last_client_has_left() {
+    for cache in ["10s", "off"] {
+        let upstream = Upstream::answering(OK).await;
+        let decider = Upstream::serve(|mut conversation| async move {
+            conversation.request().await;
+            conversation.hold().await;
+        })
+        .await;
+        let lines = forward(&decider, &format!("timeout = \"30s\"\ncache = \"{cache}\""));
+        let proxy = Proxy::to(upstream.address).route(&lines).start().await;
+        let mut clients = Vec::new();
+        for _ in 0..2 {
+            let mut client = proxy.client().await;
+            client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\nhalf").await;
+            clients.push(client);
+        }
+        let questions = if cache == "off" { 2 } else { 1 };
+        until("it is asked", || async { decider.requests().len() == questions }).await;
+        for client in &clients {
+            taken(&client.stream).await;
+        }
+        clients.pop();
+        let end = proxy.logged("end", 1).await.remove(0);
+        assert_eq!((&end["status"], &end["reason"]), (&499.into(), &"client_closed".into()));
+        assert_eq!(decider.open(), 1, "somebody still wants to know");
+        clients.pop();
+        proxy.logged("end", 2).await;
+        until("the question is given up", || async { decider.open() == 0 }).await;
+        assert_eq!((decider.connections(), upstream.connections()), (questions, 0), "{cache}");
+        let sum = proxy.sum(&["longwire_auth_failures_total"]).await;
+        assert_eq!(sum, 0.0, "nobody was refused");
+    }
+}
+
+#[tokio::test]
+async fn what_comes_while_the_question_is_out_is_not_lost() {
+    let word = Arc::new(Notify::new());
+    let (upstream, decider) = (Upstream::answering(OK).await, decider(Some(word.clone())).await);
+    let proxy = Proxy::to(upstream.address).route(&forward(&decider, "timeout = \"30s\"")).start();
+    let proxy = proxy.await;
+    let mut client = proxy.client().await;
+    let head = format!("POST / HTTP/1.1\r\nHost: test\r\n{}", bearer("eve"));
+    client.send(format!("{head}Content-Length: 9\r\n\r\n")).await;
+    until("the question is put", || async { decider.requests().len() == 1 }).await;
+    client.send(format!("some body{head}Content-Length: 4\r\n\r\nnext")).await;
+    taken(&client.stream).await;
+    word.notify_one();
+    assert_eq!(client.response().await.status, 200);
+    assert_eq!(client.response().await.status, 200, "it is remembered");
+    let ends: Vec<_> =
+        upstream.requests().iter().map(|request| request[request.len() - 4..].to_owned()).collect();
+    assert_eq!(ends, ["body", "next"]);
+}
+
+#[tokio::test]
+async fn so_many_questions_are_under_way_at_once_and_the_others_wait_for_their_turn() {
+    const MOST: usize = 256;
+    let word = Arc::new(Notify::new());
+    let (upstream, decider) = (Upstream::answering(OK).await, decider(Some(word.clone())).await);
+    let free = "[routes.free]\nupstream = \"up\"\npaths = [\"/free\"]";
+    let lines = forward(&decider, "timeout = \"30s\"\ncache = \"off\"");
+    let proxy = Proxy::to(upstream.address).route(&format!("paths = [\"/\"]\n{lines}"));
+    let proxy = proxy.tables(free).start().await;
+    let mut clients = Vec::new();
+    for _ in 0..MOST + 40 {
+        let mut client = proxy.client().await;
+        client.send(format!("GET / HTTP/1.1\r\nHost: test\r\n{}\r\n", bearer("eve"))).await;
+        taken(&client.stream).await;
+        clients.push(client);
+    }
+    until("as many as may be asked", || async { decider.requests().len() >= MOST }).await;
+    assert_eq!(ask(&mut proxy.client().await, "/free", "").await.status, 200, "a moment passes");
+    assert_eq!(decider.requests().len(), MOST);
+    for number in 0..clients.len() {
+        // Each has its own connection to wait on.
+        until("one more waits", || async { decider.requests().len() > number }).await;
+        word.notify_one();
+    }
+    for client in &mut clients {
+        assert_eq!(client.response().await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_client_cannot_say_in_the_servers_place_who_it_is() {
+    let (upstream, decider) = (Upstream::answering(OK).await, decider(None).await);
+    let proxy = Proxy::to(upstream.address).route(&forward(&decider, "")).start().await;
+    let mut client = proxy.client().await;
+    let forged = "X-Auth-User: root\r\nx_auth_user: root\r\nX-Auth_User: root\r\nX-Other: 1\r\n";
+    let fields = format!("{}{forged}", bearer("eve"));
+    assert_eq!(ask(&mut client, "/", &fields).await.status, 200);
+    let request = upstream.requests().remove(0);
+    assert!(!request.contains("root"), "{request}");
+    assert!(request.contains("X-Other: 1\r\n") && request.contains("Bearer eve"), "{request}");
+}
+
+#[tokio::test]
 async fn an_answer_holds_only_for_its_time() {
     let (upstream, decider) = (Upstream::answering(OK).await, decider(None).await);
     let lines = forward(&decider, "cache = \"300ms\"");

@@ -357,6 +357,89 @@ async fn a_field_can_say_whose_rate_it_is() {
     }
 }
 
+/// A key, and a rate that knows no pardon.
+fn guarded(key: &str, burst: u32) -> String {
+    format!(
+        "auth = {{ type = \"api_key\", keys = [{{ name = \"web\", sha256 = \
+         \"be2974546978e3739e6d6da85c4be9f334ce32df2b9fd4b6ff1b55c0d57e9d44\" }}] }}\n\
+         limits.requests_per_second = {{ rate = 0.001, burst = {burst}, key = \"{key}\" }}"
+    )
+}
+
+/// The status and what remains of the rate, for a request with that key, `key-1` being the good one.
+async fn try_key(client: &mut Client, fields: &str, key: &str) -> (u16, Option<String>) {
+    client
+        .send(format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}Authorization: Bearer {key}\r\n\r\n"))
+        .await;
+    let response = client.response().await;
+    (response.status, response.field("ratelimit").map(str::to_owned))
+}
+
+#[tokio::test]
+async fn a_rate_by_address_or_field_counts_credentials_that_do_not_do() {
+    let upstream = Upstream::answering(OK).await;
+    for (key, fields) in [("ip", ""), ("header:X-Tenant", "X-Tenant: a\r\n")] {
+        let proxy = Proxy::to(upstream.address).route(&guarded(key, 3)).start().await;
+        let mut client = proxy.client().await;
+        for (what, status) in [("wrong", 401), ("wrong", 401), ("key-1", 200), ("key-1", 429)] {
+            let (found, told) = try_key(&mut client, fields, what).await;
+            assert_eq!(found, status, "{key}: {what}");
+            assert!(told.is_some(), "every answer says where it stands");
+        }
+        assert_eq!(try_key(&mut client, fields, "wrong").await.0, 429, "it is not even looked at");
+        assert_eq!(proxy.sum(&["longwire_auth_failures_total"]).await, 2.0);
+    }
+}
+
+#[tokio::test]
+async fn a_rate_by_who_asks_counts_wrong_credentials_for_the_address() {
+    let upstream = Upstream::answering(OK).await;
+    let proxy = Proxy::to(upstream.address).route(&guarded("auth", 3)).start().await;
+    let mut client = proxy.client().await;
+    for (key, expected) in [
+        ("key-1", (200, "r=2")),
+        ("wrong", (401, "r=2")),
+        ("wrong", (401, "r=1")),
+        ("wrong", (401, "r=0")),
+        ("wrong", (429, "r=0")),
+        // Somebody else behind the same address.
+        ("key-1", (200, "r=1")),
+        ("wrong", (429, "r=0")),
+    ] {
+        let (status, told) = try_key(&mut client, "", key).await;
+        let told = told.unwrap_or_default();
+        assert!(status == expected.0 && told.contains(expected.1), "{key}: {status} {told}");
+    }
+    assert_eq!(proxy.sum(&["longwire_auth_failures_total"]).await, 5.0);
+    assert_eq!(proxy.metric(&limited("\"rate\"")).await, 2.0);
+    let mut other = Client::connect_from([127, 0, 0, 9], proxy.address).await;
+    let (status, told) = try_key(&mut other, "", "key-1").await;
+    assert_eq!(status, 200, "elsewhere the key goes on where it stood");
+    assert!(told.unwrap().contains("r=0"));
+}
+
+#[tokio::test]
+async fn a_handshake_is_told_the_rate_and_a_foreign_one_costs_nothing() {
+    let upstream = Upstream::serve(by_path).await;
+    let proxy = Proxy::to(upstream.address)
+        .route(&format!("{}\nlimits.streams_per_client = 1", guarded("auth", 2)))
+        .start()
+        .await;
+    let key = "Authorization: Bearer key-1\r\n";
+    let ask = |fields: &str| ASK.replacen("\r\n", &format!("\r\n{key}{fields}"), 1);
+    for _ in 0..3 {
+        let mut client = proxy.client().await;
+        client.send(ask("Origin: http://evil.test\r\n")).await;
+        assert_eq!(client.response().await.error(), ("origin_not_allowed".into(), 403));
+    }
+    let mut client = proxy.client().await;
+    client.send(ask("")).await;
+    let head = soon("the handshake", client.head()).await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    assert!(head.contains("RateLimit: \"all\";r=1;"), "{head}");
+    assert!(head.contains("RateLimit-Policy: \"all\";q=2;"), "{head}");
+}
+
 #[tokio::test]
 async fn a_crowd_gets_exactly_its_burst_and_then_its_rate() {
     let upstream = Upstream::answering(OK).await;
@@ -421,6 +504,56 @@ async fn a_body_that_says_it_is_too_long_is_refused_at_once() {
     }
     assert_eq!(upstream.requests().len(), 2);
     assert_eq!(proxy.metric(&limited("\"body\"")).await, 4.0);
+}
+
+#[tokio::test]
+async fn a_short_body_never_costs_the_connection() {
+    let upstream = Upstream::answering(OK).await;
+    let proxy = Proxy::to(upstream.address)
+        .route(
+            "paths = [\"/\"]\naccess.deny = [\"127.0.0.1\"]\n\
+             cors = { origins = [\"*\"] }",
+        )
+        .tables(
+            "[routes.asked]\npaths = [\"/asked\"]\nupstream = \"up\"\n\
+             cors = { origins = [\"*\"] }\n\
+             [routes.own]\npaths = [\"/own\"]\nrespond = { status = 200, body = \"own\" }\n\
+             [routes.far]\nhosts = [\"far\"]\npaths = [\"/\"]\nrespond = { status = 200 }",
+        )
+        .start()
+        .await;
+    let mut client = proxy.client().await;
+    let question = "Origin: http://a\r\nAccess-Control-Request-Method: GET\r\n";
+    for (start, fields, status) in
+        [("POST /", "", 403), ("POST /own", "", 200), ("OPTIONS /asked", question, 204)]
+    {
+        for (framing, body) in [
+            ("", ""),
+            ("Content-Length: 0\r\n", ""),
+            ("Content-Length: 4\r\n", "body"),
+            ("Transfer-Encoding: chunked\r\n", "0\r\n\r\n"),
+            ("Transfer-Encoding: chunked\r\n", "4;x\r\nbody\r\n0\r\nX-Late: 1\r\n\r\n"),
+        ] {
+            let head = format!("{start} HTTP/1.1\r\nHost: a\r\n{fields}{framing}\r\n");
+            for pieces in [vec![format!("{head}{body}")], vec![head.clone(), body.to_owned()]] {
+                let whole = pieces.concat();
+                for piece in pieces {
+                    client.send(piece).await;
+                }
+                let response = client.response().await;
+                assert_eq!(response.status, status, "{whole}");
+                assert_eq!(response.field("connection"), None, "{whole}");
+            }
+        }
+    }
+    for body in ["x\r\n".to_owned(), format!("11000\r\n{}", "x".repeat(0x11000))] {
+        let mut client = proxy.client().await;
+        let head = "POST /own HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+        client.send(format!("{head}{body}")).await;
+        assert_eq!(client.response().await.status, 200);
+        assert!(!client.ends().await, "what follows a bad or a long body is no request");
+    }
+    assert_eq!(upstream.connections(), 0);
 }
 
 #[tokio::test]

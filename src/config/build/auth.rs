@@ -269,9 +269,20 @@ fn forward(table: &mut Table<'_>, upstreams: &mut Vec<Upstream>) -> ForwardAuth 
 /// A field of the request that the server gets to see.
 fn shown_field(text: &str) -> Result<String, Invalid> {
     let name = field_name(text)?;
+    let lower = name.to_ascii_lowercase();
     // A client could write its own beside ours.
-    if name.to_ascii_lowercase().starts_with("x-forwarded-") {
+    if lower.starts_with("x-forwarded-") {
         return Err(Invalid::new("a field other than X-Forwarded-…, which are always sent"));
+    }
+    if ["forwarded", "x-real-ip"].contains(&lower.as_str()) {
+        return Err(Invalid::new(
+            "a field other than one that says where the client is: a client \
+                                 could write anything there",
+        ));
+    }
+    // The server would wait for a body, or answer with 417.
+    if lower == "expect" {
+        return Err(Invalid::new("a field other than Expect, since the question has no body"));
     }
     Ok(name)
 }
@@ -310,6 +321,16 @@ mod tests {
         }
         // Two bytes each: as long as a hash, without being one.
         assert!(sha256(&"é".repeat(32)).is_err());
+    }
+
+    #[test]
+    fn fields_that_a_question_may_have() {
+        for name in ["Authorization", "cookie", "User-Agent", "X-Api-Key"] {
+            assert!(shown_field(name).is_ok(), "{name}");
+        }
+        for name in ["Expect", "X-Real-IP", "forwarded", "X-Forwarded-For", "Host", "TE"] {
+            assert!(shown_field(name).is_err(), "{name}");
+        }
     }
 
     #[test]

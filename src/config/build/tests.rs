@@ -318,6 +318,9 @@ fn every_key_of_who_may_come_in_is_read() {
         pass: true,
     };
     assert_eq!(auth(lines), Auth::Forward(forward));
+    let hides = |field: &str| auth(lines).hides(field.as_bytes());
+    assert!(hides("X-USER"), "only the server says who it is");
+    assert!(!hides("x-key") && !hides("x-users") && !hides("xuser"));
     assert!(!auth(lines).hides(b"X-Key"), "it is passed on");
 }
 

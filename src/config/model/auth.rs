@@ -120,7 +120,9 @@ impl Auth {
             Self::Jwt(auth) => auth.pass,
             Self::Forward(auth) => auth.pass,
         };
-        !pass && self.fields().any(|name| field.eq_ignore_ascii_case(name.as_bytes()))
+        // Upstreams take that field for the server's word, so nobody else may say it.
+        let is = |name: &str| field.eq_ignore_ascii_case(name.as_bytes());
+        self.principal_header().is_some_and(is) || !pass && self.fields().any(is)
     }
 
     /// The fields of the request that it goes by, lower case.

@@ -52,7 +52,7 @@ const WITHOUT_DEFAULT: &str = r#"
     [routes.keys.auth]
     type = "api_key"
     keys = [
-        { name = "web", sha256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08" }
+        { name = "web", sha256 = "942e941fc3ac142578f5c7be154bfbd9bb559cabe9d396640ec3dc51fec1a868" }
     ]
     [routes.tokens]
     paths = ["/tokens/"]

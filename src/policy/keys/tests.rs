@@ -57,6 +57,34 @@ fn error(keys: Result<Keys, KeysError>) -> KeysError {
     keys.err().expect("there are none")
 }
 
+/// For sets in which every key that fits is good.
+fn none(kid: &str, problem: &KeysError) {
+    panic!("{kid:?} is left out: {problem}");
+}
+
+#[test]
+fn a_key_of_a_set_that_is_no_good_does_not_spoil_the_rest() {
+    let set = json!({ "keys": [
+        { "kty": "RSA", "kid": "weak", "n": "AQAB", "e": "AQAB" },
+        { "kty": "RSA", "kid": "odd", "n": "?", "e": "AQAB" },
+        { "kty": "RSA", "kid": "other", "use": "enc", "n": "AQAB", "e": "AQAB" },
+        { "kid": 7 },
+        "nonsense",
+        { "kty": "RSA", "kid": "good", "key_ops": ["verify"], "n": RSA_MODULUS, "e": "AQAB" },
+    ] });
+    let mut out = Vec::new();
+    let keys = Keys::from_set(set.to_string().as_bytes(), &[Algorithm::Rs256], |kid, problem| {
+        out.push((kid.to_owned(), problem.clone()));
+    });
+    let signature = STANDARD.decode(RSA_SIGNATURE).unwrap();
+    assert!(keys.unwrap().verify(Named::RS256, Some("good"), MESSAGE, &signature));
+    assert_eq!(
+        out.iter().map(|(kid, _)| kid.as_str()).collect::<Vec<_>>(),
+        ["weak", "odd", "", ""]
+    );
+    assert_eq!((&out[0].1, &out[1].1), (&KeysError::WeakRsa, &KeysError::Malformed));
+}
+
 #[test]
 fn an_rsa_key_in_pem_or_in_a_set() {
     let signature = STANDARD.decode(RSA_SIGNATURE).unwrap();
@@ -64,7 +92,7 @@ fn an_rsa_key_in_pem_or_in_a_set() {
         URL_SAFE_NO_PAD.encode([&[0][..], &URL_SAFE_NO_PAD.decode(RSA_MODULUS).unwrap()].concat());
     let set = |n: &str| {
         let set = json!({ "keys": [{ "kty": "RSA", "kid": "a", "n": n, "e": "AQAB" }] });
-        Keys::from_set(set.to_string().as_bytes(), &[Algorithm::Rs256]).unwrap()
+        Keys::from_set(set.to_string().as_bytes(), &[Algorithm::Rs256], none).unwrap()
     };
     let pem = Keys::from_file(RSA_PEM.as_bytes(), &[Algorithm::Rs256, Algorithm::Es256]).unwrap();
     for keys in [pem, set(RSA_MODULUS), set(&zero)] {
@@ -93,7 +121,7 @@ fn a_secret_is_a_line_or_a_key_of_a_set() {
     for keys in [
         Keys::from_file(SECRET, &[Algorithm::Hs256]),
         Keys::from_file(&[SECRET, b"\r\n"].concat(), &[Algorithm::Hs256]),
-        Keys::from_set(set.to_string().as_bytes(), &[Algorithm::Hs256]),
+        Keys::from_set(set.to_string().as_bytes(), &[Algorithm::Hs256], none),
     ] {
         assert!(keys.unwrap().verify(Named::HS256, None, MESSAGE, signature.as_ref()));
     }
@@ -118,7 +146,7 @@ fn elliptic_curves() {
         { "kty": "OKP", "crv": "Ed25519", "kid": "ed", "use": "sig", "x": ed_x },
     ] });
     let both = [Algorithm::Es256, Algorithm::EdDsa];
-    let keys = Keys::from_set(set.to_string().as_bytes(), &both).unwrap();
+    let keys = Keys::from_set(set.to_string().as_bytes(), &both, none).unwrap();
     let (by_ec, by_ed) = (ec.sign(&random, MESSAGE).unwrap(), ed.sign(MESSAGE));
     for kid in [None, Some("ec")] {
         assert!(keys.verify(Named::ES256, kid, MESSAGE, by_ec.as_ref()), "{kid:?}");
@@ -128,7 +156,7 @@ fn elliptic_curves() {
     }
     assert!(!keys.verify(Named::EdDSA, Some("ec"), MESSAGE, by_ed.as_ref()));
     assert!(!keys.verify(Named::ES256, None, MESSAGE, by_ed.as_ref()));
-    let one = Keys::from_set(set.to_string().as_bytes(), &both[..1]).unwrap();
+    let one = Keys::from_set(set.to_string().as_bytes(), &both[..1], none).unwrap();
     assert!(!one.verify(Named::EdDSA, None, MESSAGE, by_ed.as_ref()), "it is not in the list");
 }
 
@@ -144,12 +172,18 @@ fn what_is_no_key() {
         let keys = Keys::from_file(text.as_bytes(), &[Algorithm::Es256, Algorithm::EdDsa]);
         assert_eq!(error(keys).to_string(), one, "{text}");
     }
-    let set = |text: &str| error(Keys::from_set(text.as_bytes(), &[Algorithm::Rs256]));
+    let set = |text: &str| error(Keys::from_set(text.as_bytes(), &[Algorithm::Rs256], |_, _| {}));
     assert!(matches!(set("{}"), KeysError::NotSet(_)));
     assert_eq!(set(r#"{"keys":[]}"#), KeysError::NoneFits("RS256".to_owned()));
     assert_eq!(set(r#"{"keys":[{"kty":"RSA","n":"AQAB","e":"AQAB"}]}"#), KeysError::WeakRsa);
     assert_eq!(set(r#"{"keys":[{"kty":"RSA","n":"?","e":"AQAB"}]}"#), KeysError::Malformed);
-    for other in [r#""alg":"RS512""#, r#""use":"enc""#] {
+    for other in [
+        r#""alg":"RS512""#,
+        r#""use":"enc""#,
+        r#""key_ops":["wrapKey"]"#,
+        r#""key_ops":["sign","encrypt"]"#,
+        r#""key_ops":[]"#,
+    ] {
         let text =
             format!(r#"{{"keys":[{{"kty":"RSA",{other},"n":"{RSA_MODULUS}","e":"AQAB"}}]}}"#);
         assert_eq!(set(&text), KeysError::NoneFits("RS256".to_owned()), "{other}");

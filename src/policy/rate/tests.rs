@@ -65,6 +65,24 @@ fn those_who_have_their_whole_burst_are_forgotten() {
 }
 
 #[test]
+fn a_full_shard_is_looked_through_once_for_many_who_come() {
+    let most = KEYS_MAX / SHARDS;
+    for free in [0, 1, 100, FORGOTTEN_AT_ONCE - 1, FORGOTTEN_AT_ONCE, most - 1, most] {
+        // Some have their whole burst again at 10, the others never.
+        let full_at = |key| if key < free { 10 } else { 1000 + key as u64 };
+        let full_at = (0..most).map(|key| (key as u64, full_at(key))).collect();
+        let mut shard = Shard { full_at, sweep_at: most };
+        shard.make_room(10);
+        let (left, kept) = (shard.full_at.len(), most - free.max(FORGOTTEN_AT_ONCE));
+        assert_eq!(left, kept, "of {free} who may go");
+        let room = shard.sweep_at - left;
+        assert!(room >= FORGOTTEN_AT_ONCE || left < FORGOTTEN_AT_ONCE, "{room} at {left}");
+        let greediest = (most - 1) as u64;
+        assert_eq!(shard.full_at.contains_key(&greediest), free < most, "of {free} who may go");
+    }
+}
+
+#[test]
 fn the_number_of_clients_is_bounded_and_the_greediest_are_remembered() {
     let began = clock::now();
     let rates = Rates::new(&rate(SECOND, 100), began);
