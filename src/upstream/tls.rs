@@ -13,9 +13,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 
 use crate::config::model;
+use crate::tls::unverified::AcceptAnyone;
 use crate::tls::{H2, HTTP_1_1, TlsError, provider, read_authorities};
-
-mod unverified;
 
 /// How the endpoints of one upstream are spoken to. Sessions are resumed between connections of the
 /// same client.
@@ -101,7 +100,7 @@ fn builder(
     Ok(match authorities {
         Some(authorities) => builder.with_root_certificates(authorities),
         None => {
-            let accept = Arc::new(unverified::AcceptAnyone::new(algorithms));
+            let accept = Arc::new(AcceptAnyone::new(algorithms));
             builder.dangerous().with_custom_certificate_verifier(accept)
         }
     })

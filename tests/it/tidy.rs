@@ -83,7 +83,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("outbox", &[]),
     ("scratch", &[]),
-    ("tls", &[]),
+    ("tls", &["config"]),
     ("syntax", &[]),
 ];
 

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use tempfile::TempDir;
+use rcgen::{CertificateParams, KeyPair};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -12,54 +11,34 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 use super::*;
+use crate::tls::authority::Authority;
 
 /// How long anything may take.
 const SOON: Duration = Duration::from_secs(5);
 
-/// A certificate authority, and the directory where its certificate lies as `ca.pem`.
-struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-    directory: TempDir,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("ca.pem"), issuer.pem()).unwrap();
-        Self { issuer, directory }
-    }
-
-    fn file(&self) -> PathBuf {
-        self.directory.path().join("ca.pem")
-    }
-
-    /// A server for `name` that answers ALPN with one of `protocols`, or not at all; it echoes.
-    async fn serve(&self, name: &str, protocols: &[&[u8]]) -> TcpStream {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let mut config = ServerConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)
-            .unwrap();
-        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move {
-            let (tcp, _) = listener.accept().await.unwrap();
-            // A client that refuses the certificate is an error here, and none of ours.
-            let Ok(tls) = TlsAcceptor::from(Arc::new(config)).accept(tcp).await else { return };
-            let (mut read, mut write) = tokio::io::split(tls);
-            let _ = tokio::io::copy(&mut read, &mut write).await;
-        });
-        TcpStream::connect(address).await.unwrap()
-    }
+/// A server for `name` that answers ALPN with one of `protocols`, or not at all; it echoes.
+async fn serve(authority: &Authority, name: &str, protocols: &[&[u8]]) -> TcpStream {
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, &authority.issuer).unwrap();
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key)
+        .unwrap();
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (tcp, _) = listener.accept().await.unwrap();
+        // A client that refuses the certificate is an error here, and none of ours.
+        let Ok(tls) = TlsAcceptor::from(Arc::new(config)).accept(tcp).await else { return };
+        let (mut read, mut write) = tokio::io::split(tls);
+        let _ = tokio::io::copy(&mut read, &mut write).await;
+    });
+    TcpStream::connect(address).await.unwrap()
 }
 
 fn config(sni: Option<&str>, ca: Option<PathBuf>, verify: bool) -> model::UpstreamTls {
@@ -90,8 +69,8 @@ async fn a_certificate_is_good_for_its_names_and_addresses_only() {
         ("127.0.0.2", None, "127.0.0.1", false),
         ("::1", None, "::1", true),
     ] {
-        let tcp = authority.serve(certified, &[]).await;
-        let shaken = shake(&config(sni, Some(authority.file()), true), host, tcp).await;
+        let tcp = serve(&authority, certified, &[]).await;
+        let shaken = shake(&config(sni, Some(authority.file("ca.pem")), true), host, tcp).await;
         let case = format!("{certified} for {host}, sni {sni:?}");
         assert_eq!(shaken.is_ok(), good, "{case}: {:?}", shaken.err());
     }
@@ -100,8 +79,9 @@ async fn a_certificate_is_good_for_its_names_and_addresses_only() {
 #[tokio::test]
 async fn bytes_pass_both_ways() {
     let authority = Authority::new();
-    let tcp = authority.serve("a", &[]).await;
-    let mut tls = shake(&config(None, Some(authority.file()), true), "a", tcp).await.unwrap();
+    let tcp = serve(&authority, "a", &[]).await;
+    let mut tls =
+        shake(&config(None, Some(authority.file("ca.pem")), true), "a", tcp).await.unwrap();
     tls.write_all(b"hello").await.unwrap();
     let mut echo = [0; 5];
     tokio::time::timeout(SOON, tls.read_exact(&mut echo)).await.expect("in time").unwrap();
@@ -112,13 +92,13 @@ async fn bytes_pass_both_ways() {
 async fn only_the_named_authority_is_believed_unless_nobody_is_asked() {
     let (authority, stranger) = (Authority::new(), Authority::new());
     for (ca, verify, good) in [
-        (Some(authority.file()), true, true),
-        (Some(stranger.file()), true, false),
-        (Some(stranger.file()), false, true),
+        (Some(authority.file("ca.pem")), true, true),
+        (Some(stranger.file("ca.pem")), true, false),
+        (Some(stranger.file("ca.pem")), false, true),
         (None, false, true),
     ] {
         let case = format!("{ca:?}, verify = {verify}");
-        let tcp = authority.serve("a", &[]).await;
+        let tcp = serve(&authority, "a", &[]).await;
         let shaken = shake(&config(None, ca, verify), "a", tcp).await;
         assert_eq!(shaken.is_ok(), good, "{case}: {:?}", shaken.err());
     }
@@ -127,7 +107,7 @@ async fn only_the_named_authority_is_believed_unless_nobody_is_asked() {
 #[tokio::test]
 async fn the_upstream_chooses_among_what_is_offered() {
     let authority = Authority::new();
-    let client = TlsClient::new(&config(None, Some(authority.file()), true)).unwrap();
+    let client = TlsClient::new(&config(None, Some(authority.file("ca.pem")), true)).unwrap();
     for (alpn, protocols, http2) in [
         (Alpn::Http2OrHttp1, &[HTTP_1_1, H2][..], false),
         (Alpn::Http2OrHttp1, &[H2, HTTP_1_1], true),
@@ -137,19 +117,19 @@ async fn the_upstream_chooses_among_what_is_offered() {
         (Alpn::Http1, &[H2, HTTP_1_1], false),
         (Alpn::Http1, &[], false),
     ] {
-        let tcp = authority.serve("a", protocols).await;
+        let tcp = serve(&authority, "a", protocols).await;
         let connect = client.connect("a", alpn, tcp);
         let tls = tokio::time::timeout(SOON, connect).await.expect("in time").unwrap();
         assert_eq!(TlsClient::speaks_http2(&tls), http2, "{alpn:?} {protocols:?}");
     }
-    let tcp = authority.serve("a", &[H2]).await;
+    let tcp = serve(&authority, "a", &[H2]).await;
     client.connect("a", Alpn::Http1, tcp).await.expect_err("nothing in common");
 }
 
 #[tokio::test]
 async fn a_host_that_is_no_name_is_an_error() {
     let authority = Authority::new();
-    let tcp = authority.serve("a", &[]).await;
+    let tcp = serve(&authority, "a", &[]).await;
     let shaken = shake(&config(None, None, false), "a b", tcp).await;
     assert_eq!(shaken.unwrap_err().kind(), io::ErrorKind::InvalidInput);
 }

@@ -16,13 +16,13 @@ use tokio_rustls::rustls::{DigitallySignedStruct, Error, SignatureScheme};
 /// a certificate of their own making on a network that is trusted anyway; naming that certificate
 /// as `ca` is as little work, and safe.
 #[derive(Debug)]
-pub(super) struct AcceptAnyone {
+pub struct AcceptAnyone {
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl AcceptAnyone {
     /// `algorithms`: for the signature of the handshake, which is still checked.
-    pub(super) fn new(algorithms: WebPkiSupportedAlgorithms) -> Self {
+    pub fn new(algorithms: WebPkiSupportedAlgorithms) -> Self {
         Self { algorithms }
     }
 }
