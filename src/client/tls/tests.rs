@@ -69,7 +69,7 @@ async fn shake(
 
 /// The certificate that a client which asks for `name` is shown.
 async fn shown(authority: &Authority, server: &TlsServer, name: &str) -> Vec<u8> {
-    let mut client = client_of(&authority, &[&TLS13], None);
+    let mut client = client_of(authority, &[&TLS13], None);
     client.enable_sni = true;
     // It may well be the wrong one.
     client.dangerous().set_certificate_verifier(Arc::new(AcceptAnyone::new(
