@@ -1,7 +1,7 @@
 //! What both sides of the proxy need for TLS: rustls with ring, names of protocols, PEM files.
 
 #[cfg(test)]
-pub mod authority;
+pub(crate) mod authority;
 pub mod unverified;
 
 use std::io;

@@ -8,15 +8,15 @@ use tempfile::TempDir;
 use crate::config::model::CertificateFiles;
 
 /// An authority, and the directory where it leaves what it signs.
-pub struct Authority {
+pub(crate) struct Authority {
     /// Who signs.
-    pub issuer: CertifiedIssuer<'static, KeyPair>,
+    pub(crate) issuer: CertifiedIssuer<'static, KeyPair>,
     directory: TempDir,
 }
 
 impl Authority {
     /// A new one; its certificate is `ca.pem`.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -26,12 +26,12 @@ impl Authority {
     }
 
     /// Where a file of that name is, or would be.
-    pub fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
     /// Signs a certificate for `names` and leaves it as `file.crt` and `file.key`.
-    pub fn sign(&self, file: &str, names: &[&str]) -> CertificateFiles {
+    pub(crate) fn sign(&self, file: &str, names: &[&str]) -> CertificateFiles {
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let key = KeyPair::generate().unwrap();
         let certificate =
