@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
@@ -27,7 +28,7 @@ use crate::telemetry::connections::{ConnectionMetrics, Refused, Spoken};
 /// What all listeners share.
 pub struct Shared {
     /// The configuration in use.
-    pub snapshot: Arc<Snapshot>,
+    pub snapshot: ArcSwap<Snapshot>,
     /// The open exchanges.
     pub registry: Arc<Registry>,
     /// Makes request ids: the process's start and a count.
@@ -39,6 +40,7 @@ impl Shared {
     pub fn new(snapshot: Arc<Snapshot>, registry: Arc<Registry>) -> Self {
         let since_epoch = clock::wall().duration_since(std::time::UNIX_EPOCH);
         let start = since_epoch.map(|since| since.as_micros() as u64).unwrap_or_default();
+        let snapshot = ArcSwap::new(snapshot);
         Self { snapshot, registry, ids: (start, AtomicU64::new(1)) }
     }
 
@@ -87,6 +89,8 @@ enum Next {
 pub struct Context<'a> {
     /// What all listeners share.
     pub shared: &'a Shared,
+    /// The configuration that it began with.
+    pub snapshot: &'a Snapshot,
     /// Name of the listener.
     pub listener: &'a str,
     /// The other end.
@@ -102,7 +106,7 @@ impl Context<'_> {
     pub fn sender(&self) -> Sender<'_> {
         Sender {
             peer: self.peer,
-            trusted: &self.shared.snapshot.config.server.trusted_proxies,
+            trusted: &self.snapshot.config.server.trusted_proxies,
             scheme: if self.secure { "https" } else { "http" },
         }
     }
@@ -134,8 +138,8 @@ impl App {
         self.tls.as_deref()
     }
 
-    pub(super) fn snapshot(&self) -> &Snapshot {
-        &self.shared.snapshot
+    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
+        self.shared.snapshot.load_full()
     }
 
     /// Counts a connection that was refused.
@@ -175,7 +179,6 @@ impl App {
             drop(open);
             return self.serve_http2(transport, peer).await;
         }
-        let context = self.context(peer);
         let mut client = Client::new(transport);
         let mut may_be_http2 = self.tls.is_none() && self.listener.protocols.http2;
         loop {
@@ -190,6 +193,9 @@ impl App {
             };
             may_be_http2 = false;
             let carrier = self.shared.registry.carry();
+            // Each request has the configuration of its time.
+            let snapshot = self.snapshot();
+            let context = self.context(&snapshot, peer);
             match exchange::run(context, &mut client, head).await {
                 After::KeepAlive => {}
                 After::Close => {
@@ -202,9 +208,10 @@ impl App {
         }
     }
 
-    fn context(&self, peer: Option<SocketAddr>) -> Context<'_> {
+    fn context<'a>(&'a self, snapshot: &'a Snapshot, peer: Option<SocketAddr>) -> Context<'a> {
         Context {
             shared: &self.shared,
+            snapshot,
             listener: &self.listener.name,
             peer,
             secure: self.tls.is_some(),
@@ -223,7 +230,9 @@ impl App {
             let app = Arc::clone(&self);
             async move {
                 let mut client = Client::new(exchange);
-                match exchange::run(app.context(peer), &mut client, head).await {
+                let snapshot = app.snapshot();
+                let context = app.context(&snapshot, peer);
+                match exchange::run(context, &mut client, head).await {
                     After::KeepAlive | After::Close => client.close().await,
                     After::Abort { patience } => client.abort(patience).await,
                     After::Gone => {}
@@ -287,8 +296,7 @@ impl App {
     /// Refuses what is not a request, and ends the connection: where the next request would begin
     /// is not known.
     async fn refuse(&self, client: Client, denial: &Denial) {
-        let unrouted = &self.shared.snapshot.unrouted;
-        unrouted.finished(Kind::Http, denial.status);
+        self.snapshot().unrouted.finished(Kind::Http, denial.status);
         tell(client, denial).await;
     }
 }

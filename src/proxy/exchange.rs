@@ -207,8 +207,7 @@ pub async fn run(context: Context<'_>, client: &mut Client, mut head: RequestHea
     request.path = logged_path(admitted.path());
     request.keep_alive = admitted.keep_alive && !context.is_draining();
     let rest = request.rest(&admitted);
-    let snapshot = Arc::clone(&context.shared.snapshot);
-    let route = snapshot.route(Query {
+    let route = context.snapshot.route(Query {
         host: &admitted.host,
         path: admitted.path(),
         method: &request.method,
@@ -262,7 +261,7 @@ async fn unrouted(
     rest: Option<Framing>,
 ) -> After {
     let after = request.deny(client, denial, rest).await;
-    let meter = Meter::new(Arc::clone(&context.shared.snapshot.unrouted), began);
+    let meter = Meter::new(Arc::clone(&context.snapshot.unrouted), began);
     finish(context, request.record(context, denial.status), meter, after);
     after
 }
@@ -275,7 +274,7 @@ fn finish(context: Context<'_>, record: Record<'_>, meter: Meter, after: After) 
     };
     let totals = meter.totals();
     let (_, duration) = meter.close(reason, record.status, clock::now());
-    context.shared.snapshot.config.log.access.ended(record, reason, totals, duration);
+    context.snapshot.config.log.access.ended(record, reason, totals, duration);
 }
 
 fn logged_path(path: &str) -> String {

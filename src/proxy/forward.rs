@@ -134,7 +134,7 @@ impl Forward<'_> {
             closed_by: outcome.switched.and_then(|ended| ended.closed_by),
             ..self.record(&outcome.reached, kind, status)
         };
-        self.context.shared.snapshot.config.log.access.ended(record, reason, totals, duration);
+        self.context.snapshot.config.log.access.ended(record, reason, totals, duration);
         after
     }
 
@@ -223,7 +223,7 @@ impl Forward<'_> {
     /// Keeps a connection that is clean, and closes one that is not.
     pub(super) fn put_away(&self, connection: Connection, clean: bool) {
         if clean {
-            let connector = &self.context.shared.snapshot.connector;
+            let connector = &self.context.snapshot.connector;
             return connector.release(connection, self.upstream.pool());
         }
         connection.endpoint().metrics().pool_closed(PoolClose::Unclean).inc();
@@ -247,7 +247,7 @@ impl Forward<'_> {
         });
         let kind = if machine.is_some() { Kind::WebSocket } else { Kind::Stream };
         meter.open(kind);
-        let access = &self.context.shared.snapshot.config.log.access;
+        let access = &self.context.snapshot.config.log.access;
         access.opened(self.record(reached, kind, SWITCHING));
         let greeting = switch::encode_greeting(head, wanted, &self.request.own_fields);
         let duplex = Duplex::new(around, meter, client, upstream, machine, &greeting);
@@ -267,7 +267,7 @@ impl Forward<'_> {
     /// A stream has begun.
     pub(super) fn opened(&self, reached: &Reached, kind: Kind, status: u16) {
         let record = self.record(reached, kind, status);
-        self.context.shared.snapshot.config.log.access.opened(record);
+        self.context.snapshot.config.log.access.opened(record);
     }
 
     pub(super) fn encode_request(

@@ -152,7 +152,7 @@ impl<'f> Tries<'f> {
     ) -> Result<Result<Connected, ConnectResult>, (End, Option<Denial>)> {
         let seat = self.reached.seat.as_ref().expect("a place comes before a connection");
         let (upstream, endpoint) = (self.forward.upstream, Arc::clone(seat.endpoint()));
-        let connector = &self.forward.context.shared.snapshot.connector;
+        let connector = &self.forward.context.snapshot.connector;
         let limits = Limits::from(&self.forward.rules.timeouts);
         let want = match (self.forward.wanted.is_some(), self.wants_fresh) {
             (true, _) => Want::Http1,
