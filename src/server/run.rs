@@ -10,8 +10,9 @@ use tokio::task::JoinSet;
 
 use super::accept::{self, Place, Places, Serve};
 use super::listener::{BindError, Listening, bind_all};
+use super::notify::Watchdog;
 use super::signal::Signals;
-use super::{certificates, descriptors};
+use super::{certificates, descriptors, notify};
 use crate::admin::AdminApp;
 use crate::client::Accepted;
 use crate::client::tls::TlsServer;
@@ -162,7 +163,10 @@ impl Bound {
             serve(&mut admin_acceptor, admin, Arc::new(app), &admin_places, &admin_shutdown);
         }
 
+        notify::ready();
+        let _watchdog = Watchdog::start();
         let signal = signals.next().await;
+        notify::stopping();
         tracing::info!(signal, open = registry.open(), "draining");
         ready.store(false, Ordering::Release);
         metrics.draining().set(1);

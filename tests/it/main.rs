@@ -78,6 +78,8 @@ mod readme;
 mod replay;
 /// Upstream connections: which are used again, which are not, and how they are counted.
 mod reuse;
+/// What a service manager is told, and the unit that it is given.
+mod service;
 /// Clients that do not read, or send too slowly.
 mod slow;
 /// The same by a program that is made for it.
