@@ -12,8 +12,8 @@ use tokio::task::{AbortHandle, JoinHandle};
 pub struct Watchdog(Option<AbortHandle>);
 
 impl Watchdog {
-    /// Begins, if the service manager asks for it; must be called inside a runtime. What it proves is
-    /// that the runtime gets to its timers: a process that is stuck is restarted.
+    /// Begins, if the service manager asks for it; must be called inside a runtime. What it proves
+    /// is that the runtime gets to its timers: a process that is stuck is restarted.
     pub fn start() -> Self {
         let task = |within: Duration| -> JoinHandle<()> {
             tokio::spawn(async move {

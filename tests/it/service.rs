@@ -21,10 +21,8 @@ async fn the_service_manager_is_told_of_readiness_life_and_end() {
     let manager = UnixDatagram::bind(&path).unwrap();
     let upstream = Upstream::answering(OK).await;
     let socket = format!("NOTIFY_SOCKET={}", path.display());
-    let mut proxy = Proxy::to(upstream.address)
-        .within(&["env", &socket, "WATCHDOG_USEC=100000"])
-        .start()
-        .await;
+    let mut proxy =
+        Proxy::to(upstream.address).within(&["env", &socket, "WATCHDOG_USEC=100000"]).start().await;
     assert_eq!(told(&manager).await, "READY=1");
     let mut client = proxy.client().await;
     client.get("/").await;
