@@ -1,10 +1,11 @@
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::harness::{Client, Proxy, Upstream, soon, until, until_within};
+use crate::harness::{Authority, Client, Peer, Proxy, Upstream, soon, until, until_within};
 
 /// An upstream that writes 32 KiB events as fast as they are taken; counts the bytes.
 async fn pouring() -> (Upstream, Arc<AtomicU64>) {
@@ -49,6 +50,33 @@ async fn a_client_that_reads_nothing_is_ended_as_slow() {
     assert_eq!(proxy.reason().await, "slow_client");
     let response = client.response().await;
     assert!(!response.complete, "a stream that was cut must not look complete");
+}
+
+/// What waits in TLS waits for the client, too: pieces that fit into a record leave nothing else.
+#[tokio::test]
+async fn over_tls_a_client_that_reads_nothing_is_ended_as_slow() {
+    let upstream = Upstream::sse(|mut upstream| async move {
+        let chunk = format!("1f40\r\n{}\r\n", "x".repeat(8000));
+        while upstream.stream.write_all(chunk.as_bytes()).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    let authority = Authority::new();
+    let tls = format!("tls.certificates = [{}]", authority.sign("a", &["a.example"]));
+    let rules = "stream.slow_client_timeout = \"500ms\"";
+    let proxy = Proxy::to(upstream.address).listener(&tls).route(rules).start().await;
+    let address = proxy.address.to_string();
+    // It stops reading when nobody reads what it writes.
+    let mut client = Peer::program(&["openssl", "s_client", "-quiet", "-connect", &address]);
+    client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut client = client.spawn().unwrap();
+    let mut input = client.stdin.take().unwrap();
+    input.write_all(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n").await.unwrap();
+    until_within(Duration::from_secs(30), "it has ended", async || !proxy.log("end").is_empty())
+        .await;
+    assert_eq!(proxy.reason().await, "slow_client");
+    drop(input);
 }
 
 #[tokio::test]
