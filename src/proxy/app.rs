@@ -151,10 +151,10 @@ impl App {
     /// Says that there is no place for a connection.
     pub fn turn_away(&self, accepted: Accepted) {
         // With TLS, saying it would cost more than serving it.
-        let Ok(permit) = Arc::clone(&self.told).try_acquire_owned() else { return };
         if self.tls.is_some() {
             return;
         }
+        let Ok(permit) = Arc::clone(&self.told).try_acquire_owned() else { return };
         tokio::spawn(async move {
             let message = "the proxy has as many connections as it may have";
             let mut denial = Denial::new(503, "too_many_connections", message);
@@ -304,14 +304,8 @@ impl App {
 /// Answers with an error and ends the connection.
 async fn tell(mut client: Client, denial: &Denial) {
     let (body, date) = (denial.body(), date());
-    let reply = Reply {
-        fields: &denial.fields,
-        retry_after: denial.retry_after,
-        date: &date,
-        ..Reply::new(denial.status, &body)
-    };
-    let reply = reply.encode();
-    if client.write_all(&reply, REPLY_LIMIT).await.is_ok() {
+    let reply = Reply { date: &date, ..Reply::of(denial, &body) };
+    if client.write_all(&reply.encode(), REPLY_LIMIT).await.is_ok() {
         client.close().await;
     }
 }

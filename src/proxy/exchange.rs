@@ -125,13 +125,7 @@ impl Request {
     /// Answers it with an error. `rest` is the framing of what is still to be read of its body, or
     /// nothing if no request can follow.
     pub async fn deny(&self, client: &mut Client, denial: &Denial, rest: Option<Framing>) -> After {
-        let body = denial.body();
-        let reply = Reply {
-            fields: &denial.fields,
-            retry_after: denial.retry_after,
-            ..Reply::new(denial.status, &body)
-        };
-        self.reply(client, reply, rest).await
+        self.reply(client, Reply::of(denial, &denial.body()), rest).await
     }
 
     async fn reply(&self, client: &mut Client, reply: Reply<'_>, rest: Option<Framing>) -> After {

@@ -178,6 +178,15 @@ impl<'a> Reply<'a> {
         }
     }
 
+    /// A denial, whose body is `body`.
+    pub fn of(denial: &'a Denial, body: &'a str) -> Self {
+        Self {
+            fields: &denial.fields,
+            retry_after: denial.retry_after,
+            ..Self::new(denial.status, body)
+        }
+    }
+
     /// The bytes to send.
     pub fn encode(&self) -> Vec<u8> {
         let mut fields = Fields::with_capacity(6);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::libc::{ECONNABORTED, EINTR, EMFILE, ENFILE};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 
 use super::descriptors::Reserve;
 use super::listener::{BACKLOG, Listening};
@@ -20,13 +20,10 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(1);
 /// nothing meanwhile.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// A place among the client connections; given back when dropped.
-pub type Place = OwnedSemaphorePermit;
-
 /// What is done with connections.
 pub trait Serve: Send + Sync + 'static {
     /// Serves one; called in a task of its own.
-    fn serve(self: Arc<Self>, accepted: Accepted, place: Place) -> impl Future<Output = ()> + Send;
+    fn serve(self: Arc<Self>, accepted: Accepted) -> impl Future<Output = ()> + Send;
 
     /// There is no place for one; must not wait.
     fn turn_away(self: &Arc<Self>, accepted: Accepted);
@@ -108,7 +105,11 @@ impl Acceptor {
             }
             return app.turn_away(accepted);
         };
-        tokio::spawn(Arc::clone(app).serve(accepted, place));
+        let served = Arc::clone(app).serve(accepted);
+        tokio::spawn(async move {
+            served.await;
+            drop(place);
+        });
     }
 
     async fn fail(&mut self, error: &io::Error, listening: &Listening, app: &Arc<impl Serve>) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::accept::{self, Place, Places, Serve};
+use super::accept::{self, Places, Serve};
 use super::listener::{BindError, Listening, bind_all};
 use super::notify::Watchdog;
 use super::signal::Signals;
@@ -199,9 +199,8 @@ fn serve(
 }
 
 impl Serve for App {
-    async fn serve(self: Arc<Self>, accepted: Accepted, place: Place) {
+    async fn serve(self: Arc<Self>, accepted: Accepted) {
         Self::serve(self, accepted).await;
-        drop(place);
     }
 
     fn turn_away(self: &Arc<Self>, accepted: Accepted) {
@@ -214,9 +213,8 @@ impl Serve for App {
 }
 
 impl Serve for AdminApp {
-    async fn serve(self: Arc<Self>, accepted: Accepted, place: Place) {
+    async fn serve(self: Arc<Self>, accepted: Accepted) {
         Self::serve(&self, accepted).await;
-        drop(place);
     }
 
     fn turn_away(self: &Arc<Self>, _: Accepted) {}
