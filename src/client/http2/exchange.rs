@@ -98,10 +98,6 @@ impl Exchange {
         self.asked.tunnel.is_some()
     }
 
-    /// Resets the stream unless the response is complete. So does a drop; this says that it is
-    /// meant.
-    pub fn abort(self) {}
-
     fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.respond {
             Some(respond) => self.sending.poll_reset(cx, respond),

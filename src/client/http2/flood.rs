@@ -189,23 +189,6 @@ impl FrameCounter {
     }
 }
 
-impl Flood {
-    /// For logs and metrics.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Reset => "reset",
-            Self::Ping => "ping",
-            Self::Settings => "settings",
-            Self::Priority => "priority",
-            Self::EmptyData => "empty_data",
-            Self::Continuation => "continuation",
-            Self::WindowUpdate => "window_update",
-            Self::Other => "other",
-            Self::Protocol => "protocol",
-        }
-    }
-}
-
 /// Types of frames and their flags (RFC 9113 §6).
 mod frame {
     pub(super) const DATA: u8 = 0;

@@ -48,22 +48,6 @@ pub enum Ended {
     Failed,
 }
 
-impl Ended {
-    /// For logs and metrics.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::NoPreface => "no_preface",
-            Self::Idle => "idle",
-            Self::Drained => "drained",
-            Self::Dead => "dead",
-            Self::SlowHead => "slow_head",
-            Self::Flood(_) => "flood",
-            Self::Failed => "failed",
-        }
-    }
-}
-
 /// Serves one connection to its end; the preface is still to be read from it.
 ///
 /// For each request `handle` is called; its future is spawned as a task of its own and outlives the
