@@ -1,17 +1,24 @@
-//! The address for operators: metrics and health.
+//! The address for operators: metrics, health, and what they may ask for.
 
+pub mod control;
+mod wish;
+
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use control::Control;
+use wish::Wish;
+
 use crate::client::{Accepted, Client};
-use crate::config::model::Admin;
+use crate::config::model::{Admin, Bind};
 use crate::http1::framing::Framing;
 use crate::http1::head::{RequestHead, Version};
 use crate::policy::digest::same;
 use crate::proxy::admit::{Admitted, admit};
-use crate::proxy::app::{date, parse_head};
-use crate::proxy::reply::{Denial, Reply};
+use crate::proxy::app::{Shared, date, parse_head};
+use crate::proxy::reply::{Denial, OwnField, Reply};
 use crate::telemetry::metrics::Metrics;
 
 /// Largest request head here.
@@ -23,43 +30,99 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// `prometheus` writes the text format only, whatever `Accept` says.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// The application of the admin address.
 pub struct AdminApp {
     admin: Admin,
     metrics_path: String,
-    metrics: Arc<Metrics>,
-    /// False once the process drains.
-    ready: Arc<AtomicBool>,
+    process: Arc<Process>,
+}
+
+/// What operators see of the process, and where they ask for more.
+pub struct Process {
+    /// Its metrics.
+    pub metrics: Arc<Metrics>,
+    /// The configuration in use, and the open exchanges.
+    pub shared: Arc<Shared>,
+    /// False once it drains.
+    pub ready: AtomicBool,
+    /// Where it hears.
+    pub control: Control,
+}
+
+/// An answer.
+struct Answer {
+    status: u16,
+    content_type: &'static str,
+    body: String,
+    /// Fields that must go with it.
+    fields: Vec<OwnField>,
+}
+
+impl Answer {
+    fn new(status: u16, content_type: &'static str, body: impl Into<String>) -> Self {
+        Self { status, content_type, body: body.into(), fields: Vec::new() }
+    }
+
+    fn json(status: u16, value: &serde_json::Value) -> Self {
+        Self::new(status, JSON, format!("{value}\n"))
+    }
+
+    fn not_allowed(allow: &'static str) -> Self {
+        let mut denial = Denial::new(405, "method_not_allowed", format!("only {allow}"));
+        // RFC 9110 §15.5.6 demands it.
+        denial.fields.push(("Allow", allow.into()));
+        denial.into()
+    }
+}
+
+impl From<Denial> for Answer {
+    fn from(denial: Denial) -> Self {
+        let body = denial.body();
+        Self { fields: denial.fields, ..Self::new(denial.status, JSON, body) }
+    }
 }
 
 impl AdminApp {
-    /// Serves `metrics` at `metrics_path`, and `ready` at `/readyz`.
-    pub fn new(
-        admin: Admin,
-        metrics_path: String,
-        metrics: Arc<Metrics>,
-        ready: Arc<AtomicBool>,
-    ) -> Self {
-        Self { admin, metrics_path, metrics, ready }
+    /// Shows the metrics of `process` at `metrics_path`.
+    pub fn new(admin: Admin, metrics_path: String, process: Arc<Process>) -> Self {
+        Self { admin, metrics_path, process }
     }
 
-    /// Status, type and body for a request.
-    fn answer(&self, head: &RequestHead, path: &str) -> (u16, &'static str, String) {
-        let deny = |denial: Denial| (denial.status, "application/json", denial.body());
-        if !matches!(head.method.as_ref(), b"GET" | b"HEAD") {
-            return deny(Denial::new(405, "method_not_allowed", "only GET and HEAD"));
+    async fn answer(&self, head: &RequestHead, admitted: &Admitted) -> Answer {
+        let path = admitted.path();
+        let reads = matches!(head.method.as_ref(), b"GET" | b"HEAD");
+        let is_health = matches!(path, "/healthz" | "/readyz");
+        if !is_health && !self.is_allowed(head) {
+            let mut denial = Denial::new(401, "unauthorized", "a bearer token is needed");
+            denial.fields.push(("WWW-Authenticate", "Bearer".into()));
+            return denial.into();
         }
+        if path == self.metrics_path || is_health {
+            return if reads { self.page(path) } else { Answer::not_allowed("GET, HEAD") };
+        }
+        let Some(wish) = Wish::of(path) else {
+            return Denial::new(404, "not_found", "there is no such page").into();
+        };
+        if head.method.as_ref() != b"POST" {
+            return Answer::not_allowed("POST");
+        }
+        if let Err(denial) = self.check_sender(head, admitted) {
+            return denial.into();
+        }
+        wish.grant(&self.process).await
+    }
+
+    fn page(&self, path: &str) -> Answer {
         match path {
-            "/healthz" => (200, TEXT, "ok\n".to_owned()),
-            "/readyz" if self.ready.load(Ordering::Acquire) => (200, TEXT, "ready\n".to_owned()),
-            "/readyz" => (503, TEXT, "draining\n".to_owned()),
-            _ if !self.is_allowed(head) => {
-                deny(Denial::new(401, "unauthorized", "a bearer token is needed"))
+            "/healthz" => Answer::new(200, TEXT, "ok\n"),
+            "/readyz" if self.process.ready.load(Ordering::Acquire) => {
+                Answer::new(200, TEXT, "ready\n")
             }
-            _ if path == self.metrics_path => (200, METRICS_TYPE, self.metrics.render()),
-            _ => deny(Denial::new(404, "not_found", "there is no such page")),
+            "/readyz" => Answer::new(503, TEXT, "draining\n"),
+            _ => Answer::new(200, METRICS_TYPE, self.process.metrics.render()),
         }
     }
 
@@ -68,6 +131,24 @@ impl AdminApp {
         let Some(value) = head.fields.get("authorization") else { return false };
         let Some((scheme, given)) = value.split_at_checked("Bearer ".len()) else { return false };
         scheme.eq_ignore_ascii_case(b"Bearer ") && same(given, token.expose().as_bytes())
+    }
+
+    /// Without a token, any page that an operator's browser has open could ask for things: by a
+    /// form, or under a name of its own that it has made to mean this machine (DNS rebinding).
+    fn check_sender(&self, head: &RequestHead, admitted: &Admitted) -> Result<(), Denial> {
+        let deny = |message| Err(Denial::new(403, "forbidden", message));
+        if let Some(origin) = head.fields.get("origin") {
+            let own = head.fields.get("host").map(|host| [b"http://", &host[..]].concat());
+            if own.is_none_or(|own| own != *origin) {
+                return deny("pages of other origins may not ask for this");
+            }
+        }
+        let host = admitted.host.trim_matches(['[', ']']);
+        let is_named = host != "localhost" && host.parse::<IpAddr>().is_err();
+        if self.admin.token.is_none() && is_named && matches!(self.admin.bind, Bind::Tcp(_)) {
+            return deny("ask by address or as localhost, or set admin.token");
+        }
+        Ok(())
     }
 }
 
@@ -78,14 +159,14 @@ impl AdminApp {
         // A deadline per request rather than per phase: operators' tools are quick.
         while let Ok(Some(head)) = tokio::time::timeout(LIMIT, read_head(&mut client)).await {
             let (answer, to_head, keep_alive) = match &head {
-                Err(denial) => ((denial.status, "application/json", denial.body()), false, false),
+                Err(denial) => (denial.clone().into(), false, false),
                 Ok((head, admitted)) => (
-                    self.answer(head, admitted.path()),
+                    self.answer(head, admitted).await,
                     head.method.as_ref() == b"HEAD",
                     // An HTTP/1.0 client is not worth the words.
                     head.version == Version::Http11
                         && admitted.keep_alive
-                        && admitted.framing == Framing::None,
+                        && matches!(admitted.framing, Framing::None | Framing::Length(0)),
                 ),
             };
             if !send(&mut client, &answer, keep_alive, to_head).await || !keep_alive {
@@ -96,19 +177,15 @@ impl AdminApp {
     }
 }
 
-async fn send(
-    client: &mut Client,
-    (status, content_type, body): &(u16, &'static str, String),
-    keep_alive: bool,
-    to_head: bool,
-) -> bool {
+async fn send(client: &mut Client, answer: &Answer, keep_alive: bool, to_head: bool) -> bool {
     let date = date();
     let reply = Reply {
-        content_type,
+        content_type: answer.content_type,
         connection: if keep_alive { None } else { Some("close") },
+        fields: &answer.fields,
         to_head,
         date: &date,
-        ..Reply::new(*status, body)
+        ..Reply::new(answer.status, &answer.body)
     };
     client.write_all(&reply.encode(), LIMIT).await.is_ok()
 }
@@ -123,41 +200,4 @@ async fn read_head(client: &mut Client) -> Option<Result<(RequestHead, Admitted)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::model::{Bind, Secret};
-    use crate::http1::head::parse_request;
-
-    fn answer(token: Option<&str>, text: &str) -> u16 {
-        let admin = Admin {
-            bind: Bind::Tcp("127.0.0.1:0".parse().unwrap()),
-            token: token.map(|token| Secret::new(token.to_owned())),
-        };
-        let ready = Arc::new(AtomicBool::new(false));
-        let app = AdminApp::new(admin, "/metrics".into(), Arc::new(Metrics::new()), ready);
-        let mut head = parse_request(text.as_bytes()).unwrap().unwrap().0;
-        let admitted = admit(&mut head).unwrap();
-        app.answer(&head, admitted.path()).0
-    }
-
-    #[test]
-    fn pages_and_tokens() {
-        for (token, line, authorization, expected) in [
-            (None, "GET /metrics", "x", 200),
-            (None, "GET /metrics?x", "x", 200),
-            (None, "POST /metrics", "x", 405),
-            (None, "GET /", "x", 404),
-            (Some("s3"), "GET /metrics", "x", 401),
-            (Some("s3"), "GET /metrics", "Bearer s4", 401),
-            (Some("s3"), "GET /metrics", "Bearer s3x", 401),
-            (Some("s3"), "GET /metrics", "bearer s3", 200),
-            (Some("s3"), "GET /healthz", "x", 200),
-            (Some("s3"), "GET /readyz", "x", 503),
-            (Some("s3"), "GET /nothing", "x", 401),
-        ] {
-            let text =
-                format!("{line} HTTP/1.1\r\nHost: a\r\nAuthorization: {authorization}\r\n\r\n");
-            assert_eq!(answer(token, &text), expected, "{line} {authorization}");
-        }
-    }
-}
+mod tests;

@@ -28,7 +28,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
         let address = bound.addresses().first().cloned().context("no address")?;
         print(&demo::welcome(&address, admin));
         tokio::spawn(model::serve(model));
-        Ok::<_, anyhow::Error>(bound.serve().await?)
+        Ok::<_, anyhow::Error>(bound.serve(None).await?)
     });
     runtime.shutdown_background();
     Ok(served?)

@@ -1,5 +1,6 @@
-//! The command line: `run`, `check`, `demo`, `config`.
+//! The command line: `run`, `check`, `reload`, `drain`, `demo`, `config`.
 
+mod ask;
 mod demo;
 mod run;
 
@@ -33,6 +34,10 @@ enum Command {
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Have a running process use its configuration file as it is now
+    Reload(AskArgs),
+    /// Have a running process end when its streams have ended
+    Drain(AskArgs),
     /// A model, the proxy and a chat page on this machine, to see what it does
     Demo(DemoArgs),
     /// Print configuration
@@ -76,6 +81,17 @@ struct RunArgs {
         conflicts_with = "config"
     )]
     admin: AdminAddress,
+}
+
+/// Where a running process is asked.
+#[derive(Debug, Args)]
+struct AskArgs {
+    /// Its configuration file, which has the admin address and the token
+    #[arg(short, long, value_name = "FILE", conflicts_with = "admin")]
+    config: Option<PathBuf>,
+    /// Without a file: its admin address; the token is taken from LONGWIRE_ADMIN_TOKEN
+    #[arg(short, long, value_name = "ADDR", default_value = "127.0.0.1:9901")]
+    admin: SocketAddr,
 }
 
 /// What `demo` takes.
@@ -135,6 +151,8 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(args),
         Command::Check { config } => run::check(&config),
+        Command::Reload(args) => ask::reload(&args),
+        Command::Drain(args) => ask::drain(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Config { what: ConfigCommand::Example } => {
             print(crate::config::example());

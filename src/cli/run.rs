@@ -22,14 +22,9 @@ pub(super) fn run(args: RunArgs) -> Result<(), Failure> {
         (None, None) => unreachable!("the command line demands one of them"),
     };
     let _log = log::init(&config.log);
-    serve(config)
-}
-
-/// Serves a configuration until a signal ends it.
-pub(super) fn serve(config: Config) -> Result<(), Failure> {
     descriptors::raise_limit();
     let runtime = runtime(&config)?;
-    let served = runtime.block_on(async { run::bind(config)?.serve().await });
+    let served = runtime.block_on(async { run::bind(config)?.serve(args.config.as_deref()).await });
     runtime.shutdown_background();
     served.map_err(failure)
 }
@@ -45,7 +40,7 @@ fn failure(error: RunError) -> Failure {
 }
 
 /// The threads that do the work.
-pub(super) fn runtime(config: &Config) -> std::io::Result<tokio::runtime::Runtime> {
+fn runtime(config: &Config) -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(config.server.workers)
         .thread_name("longwire")
@@ -67,7 +62,7 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn load(path: &Path) -> Result<Config, Failure> {
+pub(super) fn load(path: &Path) -> Result<Config, Failure> {
     config::load(path).map_err(|error| match error {
         LoadError::Invalid(errors) => {
             Failure::Config(errors.render(std::io::stderr().is_terminal()))

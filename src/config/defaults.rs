@@ -178,6 +178,9 @@ pub const PATH_PREFIX: &str = "/";
 /// `respond.status`: a fixed answer is mostly a health page.
 pub const RESPOND_STATUS: u16 = 200;
 
+/// `server.watch`: whoever writes a file in two steps, or checks it first, says when it is ready.
+pub const WATCH: Option<Duration> = None;
+
 /// `[listeners.NAME.tls] reload`: certificates are renewed days before they expire, so half a
 /// minute is soon; reading a few files that often costs nothing.
 pub const TLS_RELOAD: Option<Duration> = Some(Duration::from_secs(30));

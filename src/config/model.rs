@@ -23,7 +23,7 @@ pub use network::Network;
 /// Everything one configuration says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// The process as a whole. A change needs a restart.
+    /// The process as a whole.
     pub server: Server,
     /// Where clients connect. Never empty.
     pub listeners: Vec<Listener>,
@@ -50,6 +50,8 @@ pub struct Server {
     pub trusted_proxies: Vec<Network>,
     /// Client connections at once, at least 1; `None` is what the limit on descriptors allows.
     pub max_connections: Option<usize>,
+    /// How often to look whether the configuration has changed; `None` is never.
+    pub watch: Option<Duration>,
     /// What happens on SIGTERM.
     pub drain: Drain,
 }

@@ -12,8 +12,9 @@ const SHARDS: usize = 16;
 
 /// The counts.
 pub struct Streams {
-    most: usize,
-    most_per_client: Option<usize>,
+    /// `usize::MAX` is no limit.
+    most: AtomicUsize,
+    most_per_client: AtomicUsize,
     open: AtomicUsize,
     /// Only clients with something open: no more of them than exchanges.
     clients: [Mutex<HashMap<Account, usize>>; SHARDS],
@@ -46,20 +47,29 @@ impl Streams {
     /// Nothing is open; `None` is no limit.
     pub fn new(most: Option<usize>, most_per_client: Option<usize>) -> Self {
         Self {
-            most: most.unwrap_or(usize::MAX),
-            most_per_client,
+            most: AtomicUsize::new(most.unwrap_or(usize::MAX)),
+            most_per_client: AtomicUsize::new(most_per_client.unwrap_or(usize::MAX)),
             open: AtomicUsize::new(0),
             clients: Default::default(),
             hasher: RandomState::new(),
         }
     }
 
+    /// Goes on with other limits: what is open stays open, also beyond them. Who came in while
+    /// nobody counted clients is not among their clients' exchanges.
+    pub fn limit(&self, most: Option<usize>, most_per_client: Option<usize>) {
+        self.most.store(most.unwrap_or(usize::MAX), Ordering::Release);
+        self.most_per_client.store(most_per_client.unwrap_or(usize::MAX), Ordering::Release);
+    }
+
     /// Takes a place for an exchange of `client`. The client's own limit is asked first: who has
     /// too much open is told so, however full the route is.
     pub fn enter(self: &Arc<Self>, client: Account) -> Result<Permit, Full> {
-        let place = self.most_per_client.map(|most| self.enter_client(client, most));
-        let place = place.transpose()?;
-        let more = |open: usize| Some(open + 1).filter(|open| *open <= self.most);
+        let most_each = self.most_per_client.load(Ordering::Acquire);
+        let is_counted = most_each < usize::MAX;
+        let place = is_counted.then(|| self.enter_client(client, most_each)).transpose()?;
+        let most = self.most.load(Ordering::Acquire);
+        let more = |open: usize| Some(open + 1).filter(|open| *open <= most);
         let entered = self.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
         entered.map_err(|_| Full::Route)?;
         Ok(Permit { streams: Arc::clone(self), _client: place })
@@ -155,6 +165,18 @@ mod tests {
             (0..100).map(|name| streams.enter(somebody(&name.to_string()))).collect();
         assert!(permits.iter().all(Result::is_ok));
         assert_eq!(streams.enter(somebody("7")).err(), Some(Full::Client));
+    }
+
+    #[test]
+    fn other_limits_count_what_is_open() {
+        let streams = Arc::new(Streams::new(None, Some(3)));
+        let mut open: Vec<_> = (0..3).map(|_| streams.enter(somebody("a")).unwrap()).collect();
+        streams.limit(Some(4), Some(2));
+        assert_eq!(streams.enter(somebody("a")).err(), Some(Full::Client));
+        open.push(streams.enter(somebody("b")).unwrap());
+        assert_eq!(streams.enter(somebody("b")).err(), Some(Full::Route));
+        open.drain(..2);
+        assert!(streams.enter(somebody("a")).is_ok());
     }
 
     #[test]

@@ -70,7 +70,7 @@ pub struct App {
     shared: Arc<Shared>,
     listener: Listener,
     tls: Option<Arc<TlsServer>>,
-    metrics: ConnectionMetrics,
+    metrics: Arc<ConnectionMetrics>,
     shutdown: watch::Receiver<bool>,
     told: Arc<Semaphore>,
 }
@@ -123,7 +123,7 @@ impl App {
         shared: Arc<Shared>,
         listener: Listener,
         tls: Option<Arc<TlsServer>>,
-        metrics: ConnectionMetrics,
+        metrics: Arc<ConnectionMetrics>,
         shutdown: watch::Receiver<bool>,
     ) -> Self {
         let told = Arc::new(Semaphore::new(TOLD_AT_ONCE));

@@ -53,6 +53,11 @@ impl Asker {
         &self.rules
     }
 
+    /// Whether it asks `upstream` by these rules.
+    pub fn is_meant(&self, rules: &ForwardAuth, upstream: &Arc<Upstream>) -> bool {
+        self.rules == *rules && Arc::ptr_eq(&self.upstream, upstream)
+    }
+
     /// What the server says. Those who ask the same at the same time share one question, which goes
     /// on if its first client leaves, and is given up with its last one.
     pub async fn ask(self: &Arc<Self>, question: Question) -> Verdict {
@@ -173,7 +178,7 @@ mod tests {
         let Auth::Forward(rules) = &rules.auth else { panic!("it asks") };
         let upstream = config.upstreams.iter().find(|one| one.name == rules.upstream).unwrap();
         let upstream = Upstream::new(upstream, &Metrics::new()).unwrap();
-        Arc::new(Asker::new(rules.clone(), Arc::new(upstream), Arc::new(Connector::new(1))))
+        Arc::new(Asker::new(rules.clone(), Arc::new(upstream), Arc::default()))
     }
 
     fn asks(asker: &Asker, digest: Digest) -> bool {

@@ -168,9 +168,13 @@ impl Forward<'_> {
             self.rules.limits.max_request_body,
         );
         let mut link = Link::new(around, meter, client, upload, admitted.expects_continue);
-        let balance = &self.upstream.config().balance;
         let ask = Ask {
-            key: key::of_request(balance, &head, &admitted, self.request.address),
+            key: key::of_request(
+                &self.upstream.config().balance,
+                &head,
+                &admitted,
+                self.request.address,
+            ),
             tried: Vec::new(),
         };
         self.upstream.deposit(self.rules.retry.budget_percent);
@@ -224,7 +228,7 @@ impl Forward<'_> {
     pub(super) fn put_away(&self, connection: Connection, clean: bool) {
         if clean {
             let connector = &self.context.snapshot.connector;
-            return connector.release(connection, self.upstream.pool());
+            return connector.release(connection, &self.upstream.config().pool);
         }
         connection.endpoint().metrics().pool_closed(PoolClose::Unclean).inc();
     }

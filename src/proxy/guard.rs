@@ -9,7 +9,7 @@ use prometheus::IntCounter;
 
 use super::asker::Asker;
 use crate::clock;
-use crate::config::model::{Auth, JwtAuth, KeySource};
+use crate::config::model::{Auth, ForwardAuth, JwtAuth, KeySource};
 use crate::http1::head::RequestHead;
 use crate::policy::api_key::ApiKeys;
 use crate::policy::forward::Question;
@@ -58,13 +58,15 @@ pub struct Visit<'a> {
 
 impl Guard {
     /// For a route; `None` if everybody may come in. Reads the files that the rules name.
-    /// `upstream` gives an upstream by its name.
+    /// `upstream` gives an upstream by its name. What `before`, the route's guard so far, was told
+    /// by the same server is taken over.
     pub fn new<'u>(
         route: &str,
         rules: &Auth,
         upstream: impl Fn(&str) -> &'u Arc<Upstream>,
         connector: &Arc<Connector>,
         metrics: &Metrics,
+        before: Option<&Self>,
     ) -> Result<Option<Self>, GuardError> {
         let scheme = match rules {
             Auth::None => return Ok(None),
@@ -73,12 +75,23 @@ impl Guard {
                 Scheme::Jwt(Box::new(Tokens::new(rules.clone(), read_keys(route, rules)?)))
             }
             Auth::Forward(rules) => {
-                let upstream = Arc::clone(upstream(&rules.upstream));
-                let connector = Arc::clone(connector);
-                Scheme::Forward(Arc::new(Asker::new(rules.clone(), upstream, connector)))
+                let upstream = upstream(&rules.upstream);
+                let same = before.and_then(|before| before.asker(rules, upstream));
+                Scheme::Forward(same.unwrap_or_else(|| {
+                    let (upstream, connector) = (Arc::clone(upstream), Arc::clone(connector));
+                    Arc::new(Asker::new(rules.clone(), upstream, connector))
+                }))
             }
         };
         Ok(Some(Self { scheme, failures: metrics.auth_failures(route, &Refusal::LABELS) }))
+    }
+
+    /// The one that asks `upstream` by these rules, if it has one.
+    fn asker(&self, rules: &ForwardAuth, upstream: &Arc<Upstream>) -> Option<Arc<Asker>> {
+        match &self.scheme {
+            Scheme::Forward(asker) if asker.is_meant(rules, upstream) => Some(Arc::clone(asker)),
+            _ => None,
+        }
     }
 
     /// Whoever asks, if they have a name.

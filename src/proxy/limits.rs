@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::exchange::Request;
 use super::reply::{Denial, OwnField};
 use crate::clock;
-use crate::config::model::{self, RateKey};
+use crate::config::model::{self, RateKey, RateLimit};
 use crate::http1::framing;
 use crate::http1::head::RequestHead;
 use crate::policy::account::Account;
@@ -21,38 +21,68 @@ const FAILED: &str = "failed";
 /// The limits of one route with what counts towards them.
 pub struct Limits {
     max_request_body: Option<u64>,
-    rates: Option<(Rates, RateKey)>,
+    rates: Option<Arc<Counted>>,
     streams: Option<Arc<Streams>>,
+    /// Streams in all and for each client.
+    most: (Option<usize>, Option<usize>),
     limited: Limited,
     /// `RateLimit-Policy` of every answer.
     policy: String,
     route: Box<str>,
 }
 
+/// What counts towards a rate.
+struct Counted {
+    rates: Rates,
+    rate: RateLimit,
+}
+
 impl Limits {
-    /// For the route of that name; nobody has come yet.
-    pub fn new(route: &str, limits: &model::Limits, limited: Limited) -> Self {
-        let rate = limits.requests_per_second.as_ref();
-        let rates = rate.map(|rate| (Rates::new(rate, clock::now()), rate.key.clone()));
-        let gcra = rates.as_ref().map(|(rates, _)| rates.gcra());
+    /// For the route of that name. What counts towards limits that `before`, the route's limits so
+    /// far, has as well is taken over.
+    pub fn new(
+        route: &str,
+        limits: &model::Limits,
+        limited: Limited,
+        before: Option<&Self>,
+    ) -> Self {
+        let rates = limits.requests_per_second.as_ref().map(|rate| {
+            let same = before.and_then(|before| before.rates.as_ref());
+            let same = same.filter(|same| same.rate == *rate).map(Arc::clone);
+            same.unwrap_or_else(|| {
+                Arc::new(Counted { rates: Rates::new(rate, clock::now()), rate: rate.clone() })
+            })
+        });
+        let policy = rates.as_ref().map(|counted| policy(route, counted.rates.gcra()));
         let (most, each) = (limits.streams, limits.streams_per_client);
-        let counts = most.is_some() || each.is_some();
+        let streams = (most.is_some() || each.is_some()).then(|| {
+            let same = before.and_then(|before| before.streams.as_ref()).map(Arc::clone);
+            same.unwrap_or_else(|| Arc::new(Streams::new(most, each)))
+        });
         Self {
             max_request_body: limits.max_request_body,
             rates,
-            streams: counts.then(|| Arc::new(Streams::new(most, each))),
+            streams,
+            most: (most, each),
             limited,
-            policy: gcra.map(|gcra| policy(route, gcra)).unwrap_or_default(),
+            policy: policy.unwrap_or_default(),
             route: route.into(),
+        }
+    }
+
+    /// Puts the limits in force for what was taken over, too.
+    pub fn begin(&self) {
+        if let Some(streams) = &self.streams {
+            streams.limit(self.most.0, self.most.1);
         }
     }
 
     /// What is asked before anybody knows who it is: a rate by address or by field counts each
     /// request, whatever becomes of it.
     pub fn ask_early(&self, request: &mut Request, head: &RequestHead) -> Result<(), Denial> {
-        let Some((rates, key)) = &self.rates else { return Ok(()) };
+        let Some(Counted { rates, rate }) = self.rates.as_deref() else { return Ok(()) };
         let (at, now) = (Account::at(request.address), clock::now());
-        let verdict = match key {
+        let verdict = match &rate.key {
             RateKey::Header(name) => match head.fields.get(name) {
                 Some(value) => rates.ask(&(name, value), now),
                 // Without the field it must not be easier.
@@ -67,7 +97,7 @@ impl Limits {
     /// Counts credentials that did not do towards a rate by who asks: nobody knows who it was, so
     /// the address has to answer for it. Those who come from there with good ones do not.
     pub fn failed(&self, request: &mut Request) -> Result<(), Denial> {
-        let Some((rates, RateKey::Auth)) = &self.rates else { return Ok(()) };
+        let Some(rates) = self.rates_by_auth() else { return Ok(()) };
         let verdict = rates.ask(&(FAILED, Account::at(request.address)), clock::now());
         self.judge(request, verdict)
     }
@@ -86,7 +116,7 @@ impl Limits {
             self.limited.count(Limit::Body);
             return Err(Denial::body_too_large(max));
         }
-        if let Some((rates, RateKey::Auth)) = &self.rates {
+        if let Some(rates) = self.rates_by_auth() {
             let verdict = rates.ask(&request.account, clock::now());
             self.judge(request, verdict)?;
         }
@@ -97,6 +127,11 @@ impl Limits {
     /// Counts a request that was refused at a limit which is looked after elsewhere.
     pub fn refused(&self, limit: Limit) {
         self.limited.count(limit);
+    }
+
+    fn rates_by_auth(&self) -> Option<&Rates> {
+        let counted = self.rates.as_ref().filter(|counted| counted.rate.key == RateKey::Auth)?;
+        Some(&counted.rates)
     }
 
     /// Notes where the client stands, and refuses what is too much.

@@ -10,12 +10,8 @@ use crate::route::{Query, Router};
 use crate::telemetry::metrics::{Metrics, NONE, RouteMetrics};
 use crate::tls::TlsError;
 use crate::upstream::Upstream;
+use crate::upstream::change::Change;
 use crate::upstream::connect::{self, Connector};
-use crate::upstream::upkeep::Upkeep;
-
-/// For the size of the pool, which is shared: a name with more addresses than this may find fewer
-/// connections kept than `max_idle` for each of them.
-const ADDRESSES_PER_NAME: usize = 16;
 
 /// One configuration, ready for use.
 pub struct Snapshot {
@@ -23,11 +19,22 @@ pub struct Snapshot {
     pub config: Config,
     /// All upstream connections.
     pub connector: Arc<Connector>,
-    upstreams: Vec<Arc<Upstream>>,
+    upstreams: HashMap<String, Arc<Upstream>>,
     router: Router,
     routes: Vec<Route>,
     /// Counts the requests that no route took.
     pub unrouted: Arc<RouteMetrics>,
+}
+
+/// A snapshot that can be put in force.
+pub struct Prepared {
+    snapshot: Snapshot,
+    /// What it changes about upstreams that it shares with the one before.
+    changes: Vec<(Arc<Upstream>, Change)>,
+    /// The names of upstreams of which the background work has to begin, or to begin anew.
+    begins: Vec<String>,
+    /// Upstreams that it no longer has.
+    retired: Vec<Arc<Upstream>>,
 }
 
 /// Why nothing can be built from a configuration, although it is well written.
@@ -74,78 +81,156 @@ pub enum Action {
 }
 
 impl Snapshot {
-    /// Builds everything; no address is bound and no connection opened.
-    pub fn new(config: Config, metrics: &Metrics) -> Result<Self, SnapshotError> {
-        let upstreams = config.upstreams.iter().map(|upstream| {
-            let built = Upstream::new(upstream, metrics);
-            let built = built
-                .map_err(|reason| SnapshotError::Tls { upstream: upstream.name.clone(), reason })?;
-            Ok((upstream.name.as_str(), Arc::new(built)))
+    /// Builds everything; no address is bound, no connection opened, and nothing changed that
+    /// `before`, the snapshot in use, has. What is the same in both is shared: upstreams by their
+    /// name, and what counts towards the limits of a route.
+    pub fn prepare(
+        config: Config,
+        before: Option<&Self>,
+        metrics: &Metrics,
+    ) -> Result<Prepared, SnapshotError> {
+        let connector = before.map(|before| Arc::clone(&before.connector)).unwrap_or_default();
+        let Upstreams { all: upstreams, changes, begins, retired } =
+            Upstreams::of(&config, before, metrics)?;
+        let routes = config.routes.iter().map(|route| {
+            let before = before.and_then(|before| before.route_named(&route.name));
+            Route::new(route, before, &upstreams, &connector, metrics)
         });
-        let upstreams: HashMap<&str, Arc<Upstream>> =
-            upstreams.collect::<Result<_, SnapshotError>>()?;
-        // A name may have any number of addresses; more than that many are rare.
-        let most = |upstream: &Arc<Upstream>| {
-            let config = upstream.config();
-            config.pool.max_idle.saturating_mul(config.endpoints.len() * ADDRESSES_PER_NAME)
-        };
-        let max_idle = upstreams.values().map(most).sum();
-        let connector = Arc::new(Connector::new(max_idle));
-        let guard = |route: &model::Route| match &route.target {
-            Target::Respond(_) => Ok(None),
-            Target::Proxy(rules) => {
-                let upstream = |name: &str| &upstreams[name];
-                Guard::new(&route.name, &rules.auth, upstream, &connector, metrics)
-                    .map_err(|reason| SnapshotError::Auth { route: route.name.clone(), reason })
-            }
-        };
-        let routes = config
-            .routes
-            .iter()
-            .map(|route| {
-                let action = match &route.target {
-                    Target::Proxy(proxy) => Action::Proxy(
-                        proxy.clone(),
-                        Arc::clone(&upstreams[proxy.upstream.as_str()]),
-                    ),
-                    Target::Respond(respond) => Action::Respond(respond.clone()),
-                };
-                let upstream = match &action {
-                    Action::Proxy(_, upstream) => Some(upstream.name()),
-                    Action::Respond(_) => None,
-                };
-                let limits = match &route.target {
-                    Target::Proxy(proxy) => {
-                        let limited = metrics.limited(&route.name);
-                        Some(Limits::new(&route.name, &proxy.limits, limited))
-                    }
-                    Target::Respond(_) => None,
-                };
-                let metrics = Arc::new(metrics.route(&route.name, upstream));
-                let name = route.name.as_str().into();
-                Ok(Route { name, metrics, guard: guard(route)?, action, limits })
-            })
-            .collect::<Result<_, SnapshotError>>()?;
-        Ok(Self {
+        let snapshot = Self {
+            routes: routes.collect::<Result<_, _>>()?,
             connector,
-            upstreams: upstreams.into_values().collect(),
+            upstreams,
             router: Router::new(&config.routes),
-            routes,
-            unrouted: Arc::new(metrics.route(NONE, None)),
+            unrouted: metrics.route(NONE, None),
             config,
-        })
+        };
+        Ok(Prepared { snapshot, changes, begins, retired })
     }
 
-    /// Begins what has to be done in the background as long as the result lives; must be called
-    /// inside a runtime.
-    pub fn upkeep(&self) -> Vec<Upkeep> {
-        let limits = connect::Limits::from(&self.config.timeouts);
-        let start = |upstream| Upkeep::start(upstream, &self.connector, limits);
-        self.upstreams.iter().map(start).collect()
+    fn route_named(&self, name: &str) -> Option<&Route> {
+        self.routes.iter().find(|route| *route.name == *name)
+    }
+
+    /// The upstream of that name.
+    pub fn upstream(&self, name: &str) -> Option<&Arc<Upstream>> {
+        self.upstreams.get(name)
     }
 
     /// The route that takes the request, and whether it answers it as a preflight.
     pub fn route(&self, query: Query<'_>) -> Option<(&Route, bool)> {
         self.router.find(query).map(|found| (&self.routes[found.route], found.answers_preflight))
+    }
+}
+
+impl Prepared {
+    /// Its configuration.
+    pub fn config(&self) -> &Config {
+        &self.snapshot.config
+    }
+
+    /// Puts it in force, except that no exchange has it yet; cannot fail. Must be called inside a
+    /// runtime.
+    pub fn begin(self, metrics: &Metrics) -> Snapshot {
+        let Self { snapshot, changes, begins, retired } = self;
+        for (upstream, change) in changes {
+            upstream.change(change, metrics);
+        }
+        for route in &snapshot.routes {
+            if let Some(limits) = &route.limits {
+                limits.begin();
+            }
+        }
+        let limits = connect::Limits::from(&snapshot.config.timeouts);
+        for upstream in &retired {
+            upstream.retire(metrics);
+        }
+        let begins = begins.iter().filter_map(|name| snapshot.upstreams.get(name));
+        for upstream in begins.chain(&retired) {
+            upstream.look_after(&snapshot.connector, limits);
+        }
+        snapshot
+    }
+}
+
+/// The upstreams of a snapshot, and what differs from the one before.
+struct Upstreams {
+    all: HashMap<String, Arc<Upstream>>,
+    changes: Vec<(Arc<Upstream>, Change)>,
+    begins: Vec<String>,
+    retired: Vec<Arc<Upstream>>,
+}
+
+impl Upstreams {
+    fn of(
+        config: &Config,
+        before: Option<&Snapshot>,
+        metrics: &Metrics,
+    ) -> Result<Self, SnapshotError> {
+        let (mut all, mut changes, mut begins) = (HashMap::new(), Vec::new(), Vec::new());
+        let same_limits = before.is_some_and(|before| before.config.timeouts == config.timeouts);
+        for rules in &config.upstreams {
+            let name = &rules.name;
+            let fail = |reason| SnapshotError::Tls { upstream: name.clone(), reason };
+            let mut goes_on = same_limits;
+            let upstream = match before.and_then(|before| before.upstream(name)) {
+                Some(present) => {
+                    if let Some(change) = present.plan(rules, metrics).map_err(fail)? {
+                        changes.push((Arc::clone(present), change));
+                        goes_on = false;
+                    }
+                    Arc::clone(present)
+                }
+                None => {
+                    goes_on = false;
+                    Arc::new(Upstream::new(rules, metrics).map_err(fail)?)
+                }
+            };
+            if !goes_on {
+                begins.push(name.clone());
+            }
+            all.insert(name.clone(), upstream);
+        }
+        let present = before.iter().flat_map(|before| &before.upstreams);
+        let gone = present.filter(|(name, _)| !all.contains_key(*name));
+        let retired = gone.map(|(_, upstream)| Arc::clone(upstream)).collect();
+        Ok(Self { all, changes, begins, retired })
+    }
+}
+
+impl Route {
+    fn new(
+        route: &model::Route,
+        before: Option<&Self>,
+        upstreams: &HashMap<String, Arc<Upstream>>,
+        connector: &Arc<Connector>,
+        metrics: &Metrics,
+    ) -> Result<Self, SnapshotError> {
+        let name = &route.name;
+        let rules = match &route.target {
+            Target::Respond(respond) => {
+                return Ok(Self {
+                    name: name.as_str().into(),
+                    metrics: metrics.route(name, None),
+                    guard: None,
+                    action: Action::Respond(respond.clone()),
+                    limits: None,
+                });
+            }
+            Target::Proxy(rules) => rules,
+        };
+        let upstream = |name: &str| &upstreams[name];
+        let guard_before = before.and_then(|before| before.guard.as_ref());
+        let guard = Guard::new(name, &rules.auth, upstream, connector, metrics, guard_before)
+            .map_err(|reason| SnapshotError::Auth { route: name.clone(), reason })?;
+        let limits_before = before.and_then(|before| before.limits.as_ref());
+        let limits = Limits::new(name, &rules.limits, metrics.limited(name), limits_before);
+        let upstream = upstream(&rules.upstream);
+        Ok(Self {
+            name: name.as_str().into(),
+            metrics: metrics.route(name, Some(upstream.name())),
+            guard,
+            action: Action::Proxy(rules.clone(), Arc::clone(upstream)),
+            limits: Some(limits),
+        })
     }
 }

@@ -160,7 +160,8 @@ impl<'f> Tries<'f> {
             (false, false) => Want::Any,
         };
         self.reached.tries += 1;
-        let connecting = connector.connect(&endpoint, upstream.pool(), want, limits);
+        let config = upstream.config();
+        let connecting = connector.connect(&endpoint, &config.pool, want, limits);
         let connected = self.while_watching(link, connecting).await?;
         if let Err(result) = &connected {
             self.report(Verdict::Unreachable);

@@ -56,7 +56,7 @@ impl Places {
 
 /// Accepts until `shutdown` turns true, then closes the socket.
 pub async fn run(
-    listening: Listening,
+    listening: Arc<Listening>,
     app: Arc<impl Serve>,
     places: Places,
     mut shutdown: watch::Receiver<bool>,

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, UnixListener};
@@ -24,8 +24,8 @@ const SOCKET_MODE: u32 = 0o666;
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {reason}")]
 pub struct BindError {
-    address: Bind,
-    reason: io::Error,
+    pub(super) address: Bind,
+    pub(super) reason: io::Error,
 }
 
 /// A socket that listens.
@@ -33,7 +33,7 @@ pub enum Listening {
     /// TCP.
     Tcp(TcpListener),
     /// A unix socket; its file goes with it.
-    Unix(UnixListener, SocketFile),
+    Unix(UnixListener, Arc<SocketFile>),
 }
 
 /// A unix socket's file.
@@ -46,25 +46,38 @@ impl Drop for SocketFile {
     }
 }
 
-/// Binds all addresses; must be called inside a runtime.
-pub fn bind_all(
-    addresses: &[Bind],
-    keepalive: &model::TcpKeepalive,
-) -> Result<Vec<Listening>, BindError> {
-    let bind = |address: &Bind| {
-        Listening::bind(address, keepalive)
-            .map_err(|reason| BindError { address: address.clone(), reason })
-    };
-    addresses.iter().map(bind).collect()
-}
-
 impl Listening {
-    fn bind(address: &Bind, keepalive: &model::TcpKeepalive) -> io::Result<Self> {
-        match address {
+    /// Binds an address; must be called inside a runtime. Accepted connections inherit `keepalive`.
+    pub fn bind(address: &Bind, keepalive: &model::TcpKeepalive) -> Result<Self, BindError> {
+        let bound = match address {
             Bind::Tcp(address) => tcp(*address, keepalive).map(Self::Tcp),
             Bind::Unix(path) => {
-                unix(path).map(|listener| Self::Unix(listener, SocketFile(path.clone())))
+                let file = Arc::new(SocketFile(path.clone()));
+                unix(path).map(|listener| Self::Unix(listener, file))
             }
+        };
+        bound.map_err(|reason| BindError { address: address.clone(), reason })
+    }
+
+    /// The same socket once more: what waits to be accepted there goes to whoever comes first.
+    pub fn share(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(listener) => {
+                Self::Tcp(TcpListener::from_std(SockRef::from(listener).try_clone()?.into())?)
+            }
+            Self::Unix(listener, file) => {
+                let socket = SockRef::from(listener).try_clone()?.into();
+                Self::Unix(UnixListener::from_std(socket)?, Arc::clone(file))
+            }
+        })
+    }
+
+    /// Sets what connections that are accepted from now on inherit.
+    pub fn set_keepalive(&self, keepalive: &model::TcpKeepalive) {
+        let Self::Tcp(listener) = self else { return };
+        if let Err(error) = inherit(SockRef::from(listener), keepalive) {
+            let address = self.address().map(|address| address.to_string());
+            tracing::warn!(address, %error, "tcp_keepalive cannot be changed");
         }
     }
 
@@ -103,17 +116,20 @@ fn tcp(address: SocketAddr, keepalive: &model::TcpKeepalive) -> io::Result<TcpLi
     }
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
+    inherit(SockRef::from(&socket), keepalive)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+fn inherit(socket: SockRef<'_>, keepalive: &model::TcpKeepalive) -> io::Result<()> {
     let probes = TcpKeepalive::new()
         .with_time(keepalive.idle)
         .with_interval(keepalive.interval)
         .with_retries(u32::try_from(keepalive.count).unwrap_or(u32::MAX));
-    SockRef::from(&socket).set_tcp_keepalive(&probes)?;
-    if keepalive.user_timeout > Duration::ZERO {
-        socket.set_tcp_user_timeout(Some(keepalive.user_timeout))?;
-    }
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    socket.set_tcp_keepalive(&probes)?;
+    // Zero is the system's default.
+    socket.set_tcp_user_timeout(Some(keepalive.user_timeout))
 }
 
 fn unix(path: &Path) -> io::Result<UnixListener> {

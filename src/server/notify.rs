@@ -42,13 +42,26 @@ pub fn ready() {
     tell(NotifyState::Ready);
 }
 
+/// The configuration is being read anew; [`ready`] says that this is over.
+pub fn reloading() {
+    // `Type=notify-reload` wants to know since when.
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell_all(&[NotifyState::Reloading, now]),
+        Err(_) => tell(NotifyState::Reloading),
+    }
+}
+
 /// The process has begun to end.
 pub fn stopping() {
     tell(NotifyState::Stopping);
 }
 
 fn tell(state: NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(&[state]) {
+    tell_all(&[state]);
+}
+
+fn tell_all(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
         tracing::warn!(%error, "the service manager cannot be told");
     }
 }

@@ -54,7 +54,7 @@ pub struct ConnectionMetrics {
 
 impl ConnectionMetrics {
     /// For `listener`; all label sets exist from here on.
-    pub fn new(metrics: &Metrics, listener: &str) -> Self {
+    pub(super) fn new(metrics: &Metrics, listener: &str) -> Self {
         Self {
             accepted: metrics.connections_accepted(listener),
             active: ["http/1.1", "h2"].map(|spoken| metrics.connections_active(listener, spoken)),

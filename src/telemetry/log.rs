@@ -4,13 +4,18 @@ use std::io::IsTerminal as _;
 use std::sync::OnceLock;
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
 use crate::config::model::{Level, Log, LogFormat};
 
 /// Lines that wait to be written. A log that nobody reads must not stop the streams: beyond these,
 /// lines are dropped and counted.
 const QUEUED_LINES: usize = 16 * 1024;
+
+/// Changes the level of the log that was set up.
+static LEVELS: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
 
@@ -23,20 +28,6 @@ pub struct LogGuard(#[expect(dead_code, reason = "held for its drop")] WorkerGua
 /// pingora's own lines come through too, at warnings and above: what it reports at `info` is said
 /// better by the access log.
 pub fn init(log: &Log) -> LogGuard {
-    let level = match log.level {
-        Level::Error => "error",
-        Level::Warn => "warn",
-        Level::Info => "info",
-        Level::Debug => "debug",
-        Level::Trace => "trace",
-    };
-    let ours = format!("warn,longwire={level},access={level}");
-    let filter = match log.level {
-        // At these levels HTTP/2 may tell header fields, and so secrets; we never do.
-        Level::Debug | Level::Trace => EnvFilter::new(format!("{level},h2=info")),
-        Level::Error => EnvFilter::new("error"),
-        Level::Warn | Level::Info => EnvFilter::new(ours),
-    };
     let terminal = std::io::stdout().is_terminal();
     let format = log.format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
     let (writer, guard) = NonBlockingBuilder::default()
@@ -45,13 +36,40 @@ pub fn init(log: &Log) -> LogGuard {
         .thread_name("longwire-log")
         .finish(std::io::stdout());
     let _ = DROPPED.set(writer.error_counter());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
-    let installed = match format {
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
-        LogFormat::Text => builder.with_ansi(terminal).try_init(),
+    let layer = fmt::layer().with_writer(writer);
+    let layer = match format {
+        LogFormat::Json => layer.json().flatten_event(true).with_current_span(false).boxed(),
+        LogFormat::Text => layer.with_ansi(terminal).boxed(),
     };
+    let (filter, levels) = reload::Layer::new(filter(log.level));
+    let installed = tracing_subscriber::registry().with(filter).with(layer).try_init();
+    let _ = LEVELS.set(levels);
     installed.expect("logging is set up once in a process");
     LogGuard(guard)
+}
+
+/// Logs from now on what is at least as severe.
+pub fn set_level(level: Level) {
+    if let Some(levels) = LEVELS.get() {
+        // It fails only when nothing logs any more.
+        let _ = levels.reload(filter(level));
+    }
+}
+
+fn filter(level: Level) -> EnvFilter {
+    let name = match level {
+        Level::Error => "error",
+        Level::Warn => "warn",
+        Level::Info => "info",
+        Level::Debug => "debug",
+        Level::Trace => "trace",
+    };
+    match level {
+        // At these levels HTTP/2 may tell header fields, and so secrets; we never do.
+        Level::Debug | Level::Trace => EnvFilter::new(format!("{name},h2=info")),
+        Level::Error => EnvFilter::new(name),
+        Level::Warn | Level::Info => EnvFilter::new(format!("warn,longwire={name},access={name}")),
+    }
 }
 
 /// Lines dropped so far because nobody read the log.

@@ -243,7 +243,7 @@ mod tests {
     #[test]
     fn opened_equals_closed_plus_active_however_it_ends() {
         let metrics = Metrics::new();
-        let route = Arc::new(metrics.route("chat", Some("models")));
+        let route = metrics.route("chat", Some("models"));
         let now = clock::now();
         let mut open = Meter::new(Arc::clone(&route), now);
         open.open(Kind::Sse);
@@ -255,7 +255,7 @@ mod tests {
         assert!(page.contains(out), "counters move while bytes flow");
 
         drop(open);
-        Meter::new(route, now).close(CloseReason::UpstreamReset, 502, now);
+        Meter::new(Arc::clone(&route), now).close(CloseReason::UpstreamReset, 502, now);
         let page = metrics.render();
         assert!(page.contains(&format!("longwire_streams_active{labels} 0")));
         for line in [

@@ -3,6 +3,7 @@
 //! Label values come from the configuration or from a list in code, never from a request. Handles
 //! are looked up when a snapshot is built, so a byte costs an atomic addition and nothing else.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use prometheus::core::Collector;
@@ -12,7 +13,9 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use super::connections::ConnectionMetrics;
 use super::limited::Limited;
+use super::series::{self, Owners, Remove};
 use super::{buckets, log};
 use crate::live::kind::Kind;
 use crate::live::reason::CloseReason;
@@ -82,6 +85,7 @@ macro_rules! families {
         /// All families of one process.
         pub struct Metrics {
             registry: Registry,
+            owners: AllOwners,
             $($field: $type,)*
         }
 
@@ -93,7 +97,15 @@ macro_rules! families {
                 registry
                     .register(Box::new(ProcessCollector::for_self()))
                     .expect("its names do not begin with ours");
-                Self { registry, $($field,)* }
+                Self { registry, owners: AllOwners::default(), $($field,)* }
+            }
+
+            /// The family of that name, if it is one of ours.
+            fn family(&self, name: &str) -> Option<&dyn Remove> {
+                $(if self.$field.desc().iter().any(|desc| desc.fq_name == name) {
+                    return Some(&self.$field);
+                })*
+                None
             }
         }
     };
@@ -190,6 +202,13 @@ families! {
         "Requests that were not let in.", &["route", "reason"]);
     log_lines_dropped: IntCounterVec = counter("log_lines_dropped_total",
         "Log lines dropped because nobody read the log.", &[]);
+    config_reloads: IntCounterVec = counter("config_reloads_total",
+        "Times that the configuration was read anew.", &["result"]);
+    config_last_reload_successful: IntGaugeVec = gauge("config_last_reload_successful",
+        "1 if the last attempt to load the configuration succeeded.", &[]);
+    config_last_reload_success_timestamp: GaugeVec = seconds(
+        "config_last_reload_success_timestamp_seconds",
+        "When the configuration in use was loaded.", &[]);
     draining: IntGaugeVec = gauge("draining",
         "1 while the process is ending.", &[]);
 }
@@ -200,13 +219,51 @@ impl Default for Metrics {
     }
 }
 
+/// Who has the handles for what, so that series go with the last of them.
+#[derive(Default)]
+struct AllOwners {
+    /// By route and upstream.
+    routes: Owners<(String, String), RouteMetrics>,
+    upstreams: Owners<String, UpstreamMetrics>,
+    /// By upstream and endpoint.
+    endpoints: Owners<(String, String), EndpointMetrics>,
+    listeners: Owners<String, ConnectionMetrics>,
+}
+
 impl Metrics {
     /// The page in Prometheus' text format.
     pub fn render(&self) -> String {
+        self.sweep();
         let dropped = self.log_lines_dropped.with_label_values::<&str>(&[]);
         dropped.inc_by(log::dropped_lines().saturating_sub(dropped.get()));
         // The registry holds only families made here, which encode.
         TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default()
+    }
+
+    /// Takes away the series of what is gone.
+    fn sweep(&self) {
+        let AllOwners { routes, upstreams, endpoints, listeners } = &self.owners;
+        let (routes, upstreams) = (routes.sweep(), upstreams.sweep());
+        let (endpoints, listeners) = (endpoints.sweep(), listeners.sweep());
+        if !(routes.any || upstreams.any || endpoints.any || listeners.any) {
+            return;
+        }
+        let is_live = |labels: &HashMap<&str, &str>| {
+            let label = |name| labels.get(name).copied();
+            let (route, upstream, endpoint) =
+                (label("route"), label("upstream"), label("endpoint"));
+            route.is_none_or(|route| routes.has(|(name, _)| name == route))
+                && upstream.is_none_or(|name| name == NONE || upstreams.has(|one| one == name))
+                && endpoint.is_none_or(|endpoint| {
+                    endpoints.has(|(of, name)| Some(of.as_str()) == upstream && name == endpoint)
+                })
+                && label("listener").is_none_or(|name| listeners.has(|one| one == name))
+        };
+        for family in self.registry.gather() {
+            if let Some(from) = self.family(family.name()) {
+                series::retain(from, &family, is_live);
+            }
+        }
     }
 
     /// Says which version runs.
@@ -214,9 +271,29 @@ impl Metrics {
         self.build_info.with_label_values(&[version, revision]).set(1);
     }
 
+    /// The configuration was loaded, or could not be, `at` seconds after 1970. The first time is the
+    /// start, which is no reload.
+    pub fn config_loaded(&self, succeeded: bool, is_reload: bool, at: f64) {
+        let none: [&str; 0] = [];
+        for (result, happened) in [("ok", succeeded), ("failed", !succeeded)] {
+            let counter = self.config_reloads.with_label_values(&[result]);
+            counter.inc_by(u64::from(happened && is_reload));
+        }
+        self.config_last_reload_successful.with_label_values(&none).set(i64::from(succeeded));
+        if succeeded {
+            self.config_last_reload_success_timestamp.with_label_values(&none).set(at);
+        }
+    }
+
     /// The `draining` gauge.
     pub fn draining(&self) -> IntGauge {
         self.draining.with_label_values::<&str>(&[])
+    }
+
+    /// Handles for one listener; all label sets exist from here on.
+    pub fn listener(&self, listener: &str) -> Arc<ConnectionMetrics> {
+        let make = || ConnectionMetrics::new(self, listener);
+        self.owners.listeners.get(listener.to_owned(), make)
     }
 
     pub(super) fn connections_accepted(&self, listener: &str) -> IntCounter {
@@ -238,7 +315,12 @@ impl Metrics {
 
     /// Handles for one route and its upstream; all label sets exist from here on. What is answered
     /// here, without an upstream, is always of kind `http`.
-    pub fn route(&self, route: &str, upstream: Option<&str>) -> RouteMetrics {
+    pub fn route(&self, route: &str, upstream: Option<&str>) -> Arc<RouteMetrics> {
+        let key = (route.to_owned(), upstream.unwrap_or(NONE).to_owned());
+        self.owners.routes.get(key, || self.new_route(route, upstream))
+    }
+
+    fn new_route(&self, route: &str, upstream: Option<&str>) -> RouteMetrics {
         let kinds = if upstream.is_some() { &Kind::ALL[..] } else { &[Kind::Http] };
         let cancelled = upstream.map(|upstream| {
             let labels = [route, upstream];
@@ -300,7 +382,11 @@ impl Metrics {
     }
 
     /// Handles for one upstream; `causes` are those for which requests are tried again.
-    pub fn upstream(&self, upstream: &str, causes: &[&str]) -> UpstreamMetrics {
+    pub fn upstream(&self, upstream: &str, causes: &[&str]) -> Arc<UpstreamMetrics> {
+        self.owners.upstreams.get(upstream.to_owned(), || self.new_upstream(upstream, causes))
+    }
+
+    fn new_upstream(&self, upstream: &str, causes: &[&str]) -> UpstreamMetrics {
         let retries = causes
             .iter()
             .map(|cause| self.upstream_retries.with_label_values(&[upstream, cause]))
@@ -319,7 +405,25 @@ impl Metrics {
     }
 
     /// Handles for one endpoint.
-    pub fn endpoint(&self, upstream: &str, endpoint: &str) -> EndpointMetrics {
+    pub fn endpoint(&self, upstream: &str, endpoint: &str) -> Arc<EndpointMetrics> {
+        let key = (upstream.to_owned(), endpoint.to_owned());
+        self.owners.endpoints.get(key, || self.new_endpoint(upstream, endpoint))
+    }
+
+    /// The gauge that says whether an endpoint may be picked. It is on the page until
+    /// [`Self::hide_endpoint`]: one that was taken away is not down.
+    pub fn endpoint_up(&self, upstream: &str, endpoint: &str) -> IntGauge {
+        self.upstream_endpoint_up.with_label_values(&[upstream, endpoint])
+    }
+
+    /// An endpoint is no longer in the configuration; the rest of its series stay until its last
+    /// exchange has ended.
+    pub fn hide_endpoint(&self, upstream: &str, endpoint: &str) {
+        // An error says that it was not shown.
+        let _ = self.upstream_endpoint_up.remove_label_values(&[upstream, endpoint]);
+    }
+
+    fn new_endpoint(&self, upstream: &str, endpoint: &str) -> EndpointMetrics {
         let state =
             |state| self.upstream_connections.with_label_values(&[upstream, endpoint, state]);
         let connection =
@@ -338,7 +442,6 @@ impl Metrics {
                 self.upstream_pool_closed.with_label_values(&[upstream, reason.label()])
             }),
             learned_idle: self.upstream_learned_idle.with_label_values(&[upstream, endpoint]),
-            up: self.upstream_endpoint_up.with_label_values(&[upstream, endpoint]),
             checks: ["ok", "failed"].map(|result| {
                 self.upstream_health_checks.with_label_values(&[upstream, endpoint, result])
             }),
@@ -450,7 +553,6 @@ pub struct EndpointMetrics {
     pub tls_duration: Histogram,
     pool_closed: [IntCounter; 5],
     pub learned_idle: Gauge,
-    pub up: IntGauge,
     checks: [IntCounter; 2],
     pub ejections: IntCounter,
     pub streams: IntGauge,

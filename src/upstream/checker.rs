@@ -49,7 +49,7 @@ async fn check(upstream: Arc<Upstream>, endpoint: Arc<Endpoint>, rules: ActiveHe
 
 /// The status of the answer; none if there is no proper one.
 async fn ask(upstream: &Upstream, endpoint: &Endpoint, rules: &ActiveHealth) -> Option<u16> {
-    let pool = upstream.pool();
+    let pool = &upstream.config().pool;
     let limits = Limits { connect: rules.timeout, tls: rules.timeout };
     let alpn = if pool.http2 { Alpn::Http2OrHttp1 } else { Alpn::Http1 };
     let dialled = dial(endpoint, pool, alpn, limits).await.ok()?;

@@ -25,6 +25,9 @@ pub struct Connector {
     pool: Arc<ConnectionPool<Arc<Mutex<Connection>>>>,
 }
 
+/// Idle connections over all endpoints: as many as a peer has ports for one address.
+const IDLE_MAX: usize = 65_536;
+
 /// What kind of connection an exchange needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Want {
@@ -59,14 +62,16 @@ pub struct Connected {
     pub reused: bool,
 }
 
-impl Connector {
-    /// With room for that many idle connections over all endpoints.
-    pub fn new(max_idle: usize) -> Self {
-        // Each endpoint keeps to its own limit; the pool's is above all of them, so that one
+impl Default for Connector {
+    /// Without idle connections.
+    fn default() -> Self {
+        // Each endpoint keeps to its own limit; the pool's is far above all of them, so that one
         // endpoint's connections never push out another's.
-        Self { pool: Arc::new(ConnectionPool::new(max_idle + 1)) }
+        Self { pool: Arc::new(ConnectionPool::new(IDLE_MAX)) }
     }
+}
 
+impl Connector {
     /// A connection to the endpoint: an idle one if there is any and it will do, else a new one.
     pub async fn connect(
         &self,

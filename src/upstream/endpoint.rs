@@ -6,45 +6,110 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use prometheus::IntGauge;
+
 use super::balance::hash_key;
 use super::learn::Learned;
 use super::sessions::Sessions;
 use super::tls::TlsClient;
 use crate::clock;
 use crate::config::model::{self, Address};
-use crate::telemetry::metrics::EndpointMetrics;
+use crate::telemetry::metrics::{EndpointMetrics, Metrics};
 
-/// One entry of `endpoints`: what all addresses of its name have in common.
+/// One entry of `endpoints`: what all addresses of its name have in common. It lives on through
+/// reloads as long as its name, its address and how it is spoken to stay the same.
 pub struct Source {
-    config: model::Endpoint,
+    name: Box<str>,
+    address: Address,
+    /// Its share of the exchanges and the like, as a reload may change it.
+    config: ArcSwap<model::Endpoint>,
     /// `host:port`, IPv6 in brackets; `localhost` for a unix socket.
     authority: String,
-    metrics: EndpointMetrics,
+    metrics: Arc<EndpointMetrics>,
+    /// The gauge that says whether it may be picked.
+    up: IntGauge,
     /// How it is spoken to, if its scheme is `https`.
     tls: Option<Arc<TlsClient>>,
     /// Its name could not be resolved, the last time.
     is_unresolved: AtomicBool,
+    /// An operator has taken it out.
+    is_drained: AtomicBool,
 }
 
 impl Source {
-    /// Builds it from its configuration and metric handles; `tls` is for `https`.
+    /// Builds it for an upstream from its configuration; `tls` is for `https`.
     pub fn new(
+        upstream: &str,
         config: &model::Endpoint,
         tls: Option<Arc<TlsClient>>,
-        metrics: EndpointMetrics,
+        metrics: &Metrics,
     ) -> Self {
         let authority = match &config.address {
             Address::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
             Address::Tcp { host, port } => format!("{host}:{port}"),
             Address::Unix(_) => "localhost".to_owned(),
         };
-        let is_unresolved = AtomicBool::new(false);
-        Self { config: config.clone(), authority, metrics, tls, is_unresolved }
+        Self {
+            name: config.name.as_str().into(),
+            address: config.address.clone(),
+            config: ArcSwap::from_pointee(config.clone()),
+            authority,
+            metrics: metrics.endpoint(upstream, &config.name),
+            up: metrics.endpoint_up(upstream, &config.name),
+            tls,
+            is_unresolved: AtomicBool::new(false),
+            is_drained: AtomicBool::new(false),
+        }
+    }
+
+    /// Its name in metrics and logs.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it is, as the configuration says it.
+    pub fn address(&self) -> &Address {
+        &self.address
     }
 
     /// What the configuration says about it.
-    pub fn config(&self) -> &model::Endpoint {
-        &self.config
+    pub fn config(&self) -> arc_swap::Guard<Arc<model::Endpoint>> {
+        self.config.load()
+    }
+
+    /// Whether a new configuration means this one, spoken to in the way of `tls`.
+    pub(super) fn is_meant(&self, config: &model::Endpoint, tls: Option<&Arc<TlsClient>>) -> bool {
+        let same_tls = match (&self.tls, tls) {
+            (Some(ours), Some(theirs)) => Arc::ptr_eq(ours, theirs),
+            (ours, theirs) => ours.is_none() && theirs.is_none(),
+        };
+        *self.name == *config.name && self.address == config.address && same_tls
+    }
+
+    /// Takes over what a new configuration says about it.
+    pub(super) fn reconfigure(&self, config: model::Endpoint) {
+        self.config.store(Arc::new(config));
+    }
+
+    /// Whether an operator has taken it out: what is open there runs on, and nothing new comes.
+    pub fn is_drained(&self) -> bool {
+        self.is_drained.load(Ordering::Relaxed)
+    }
+
+    /// Takes it out, or puts it back; says whether that is news.
+    pub(super) fn set_drained(&self, drained: bool) -> bool {
+        self.is_drained.swap(drained, Ordering::Relaxed) != drained
+    }
+
+    /// The gauge that says whether it may be picked.
+    pub(super) fn up(&self) -> &IntGauge {
+        &self.up
+    }
+
+    /// How TLS is spoken to it, if it is.
+    pub(super) fn tls_client(&self) -> Option<&Arc<TlsClient>> {
+        self.tls.as_ref()
     }
 
     /// Its metric handles.
@@ -54,7 +119,7 @@ impl Source {
 
     /// Its name or address, and how TLS is spoken to it, if it is.
     pub(super) fn tls(&self) -> Option<(&str, &TlsClient)> {
-        let Address::Tcp { host, .. } = &self.config.address else { return None };
+        let Address::Tcp { host, .. } = &self.address else { return None };
         Some((host, self.tls.as_ref()?))
     }
 
@@ -95,7 +160,7 @@ impl Endpoint {
     pub fn new(source: Arc<Source>, place: Place) -> Self {
         static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         // The address tells apart those that share a name.
-        let hash = hash_key(format!("{} {place:?}", source.config.name).as_bytes());
+        let hash = hash_key(format!("{} {place:?}", source.name).as_bytes());
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             hash,
@@ -122,7 +187,7 @@ impl Endpoint {
 
     /// Its name in metrics and logs; addresses of one name share it.
     pub fn name(&self) -> &str {
-        &self.source.config.name
+        &self.source.name
     }
 
     /// `host:port`, IPv6 in brackets; `localhost` for a unix socket.
@@ -136,8 +201,8 @@ impl Endpoint {
     }
 
     /// What the configuration says about it.
-    pub fn config(&self) -> &model::Endpoint {
-        &self.source.config
+    pub fn config(&self) -> arc_swap::Guard<Arc<model::Endpoint>> {
+        self.source.config()
     }
 
     /// Where it is.
@@ -247,7 +312,7 @@ impl Count {
         gauge.dec();
     }
 
-    fn place(&self) -> (&AtomicUsize, &prometheus::IntGauge) {
+    fn place(&self) -> (&AtomicUsize, &IntGauge) {
         let metrics = self.endpoint.metrics();
         match self.idle {
             true => (&self.endpoint.idle, &metrics.idle),

@@ -6,10 +6,11 @@
 //! [`learn`] finds out how long idle connections live. IO: [`connect`] keeps idle connections in
 //! pingora's pool and [`dial`] opens new ones; a [`connection`] counts itself; [`question`] asks
 //! something on the proxy's own behalf; [`resolver`],
-//! [`checker`] and [`upkeep`] run in the background.
+//! [`checker`] and [`upkeep`] run in the background. A [`change`] is what a reload makes of one.
 
 pub mod balance;
 pub mod budget;
+pub mod change;
 pub mod checker;
 pub mod connect;
 pub mod connection;
@@ -32,9 +33,11 @@ pub mod upkeep;
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::{oneshot, watch};
 
 use endpoint::{Endpoint, Place, Source};
@@ -42,7 +45,7 @@ use health::Change;
 use replay::Cause;
 use roster::{Ask, Picked, Roster};
 use seat::Seat;
-use tls::TlsClient;
+use upkeep::Upkeep;
 
 use crate::clock;
 use crate::config::model::{self, Address};
@@ -51,12 +54,18 @@ use crate::tls::TlsError;
 
 /// A named group of endpoints.
 pub struct Upstream {
-    config: model::Upstream,
-    sources: Vec<Arc<Source>>,
+    name: String,
+    /// As the last reload left it.
+    config: ArcSwap<model::Upstream>,
+    sources: ArcSwap<Vec<Arc<Source>>>,
     roster: Mutex<Roster<oneshot::Sender<Seat>>>,
-    metrics: UpstreamMetrics,
+    metrics: Arc<UpstreamMetrics>,
     /// Turns true once every name has been looked up.
     looked_up: watch::Sender<bool>,
+    /// What is done in the background.
+    upkeep: Mutex<Option<Upkeep>>,
+    /// No configuration has it any more.
+    is_retired: AtomicBool,
 }
 
 /// Why there is no place at any endpoint.
@@ -81,29 +90,22 @@ impl Upstream {
     /// Builds it from its configuration; all its label sets exist from here on. An error is about
     /// the files that `tls` names.
     pub fn new(config: &model::Upstream, metrics: &Metrics) -> Result<Self, TlsError> {
-        let is_secure = config.endpoints.iter().any(|endpoint| endpoint.https);
-        let tls = is_secure.then(|| TlsClient::new(&config.tls).map(Arc::new)).transpose()?;
-        let source = |endpoint: &model::Endpoint| {
-            let tls = tls.clone().filter(|_| endpoint.https);
-            let metrics = metrics.endpoint(&config.name, &endpoint.name);
-            Arc::new(Source::new(endpoint, tls, metrics))
-        };
-        let sources: Vec<_> = config.endpoints.iter().map(source).collect();
+        let sources = change::sources(config, &[], metrics)?;
         let seed = RandomState::new().hash_one(&config.name);
-        let mut roster = Roster::new(config.clone(), seed, clock::now());
-        let known = sources.iter().filter_map(|source| {
-            let place = known_place(&source.config().address)?;
-            Some(Arc::new(Endpoint::new(Arc::clone(source), place)))
-        });
-        let known: Vec<_> = known.collect();
+        let config = Arc::new(config.clone());
+        let mut roster = Roster::new(Arc::clone(&config), seed, clock::now());
+        let known = known_endpoints(&sources);
         let all_known = known.len() == sources.len();
         roster.change(known, |_| true);
         let upstream = Self {
-            config: config.clone(),
-            sources,
-            roster: Mutex::new(roster),
+            name: config.name.clone(),
             metrics: metrics.upstream(&config.name, &Cause::ALL.map(Cause::label)),
+            config: ArcSwap::new(config),
+            sources: ArcSwap::from_pointee(sources),
+            roster: Mutex::new(roster),
             looked_up: watch::Sender::new(all_known),
+            upkeep: Mutex::default(),
+            is_retired: AtomicBool::new(false),
         };
         upstream.show();
         Ok(upstream)
@@ -111,17 +113,12 @@ impl Upstream {
 
     /// Its name in metrics and logs.
     pub fn name(&self) -> &str {
-        &self.config.name
+        &self.name
     }
 
     /// What the configuration says about it.
-    pub fn config(&self) -> &model::Upstream {
-        &self.config
-    }
-
-    /// How connections are kept.
-    pub fn pool(&self) -> &model::Pool {
-        &self.config.pool
+    pub fn config(&self) -> Arc<model::Upstream> {
+        self.config.load_full()
     }
 
     /// Counts a request that is tried again.
@@ -253,11 +250,20 @@ impl Upstream {
     /// Sets the gauges that say which endpoints may be picked.
     fn show(&self) {
         let roster = self.roster();
-        for source in &self.sources {
-            let up = roster.is_up(&source.config().name, clock::now());
-            source.metrics().up.set(i64::from(up));
+        for source in self.sources.load().iter() {
+            let up = roster.is_up(source.name(), clock::now());
+            source.up().set(i64::from(up));
         }
     }
+}
+
+/// The endpoints whose addresses need no look-up.
+fn known_endpoints<'a>(sources: impl IntoIterator<Item = &'a Arc<Source>>) -> Vec<Arc<Endpoint>> {
+    let endpoint = |source: &Arc<Source>| {
+        let place = known_place(source.address())?;
+        Some(Arc::new(Endpoint::new(Arc::clone(source), place)))
+    };
+    sources.into_iter().filter_map(endpoint).collect()
 }
 
 /// Where an address is, if that needs no look-up.

@@ -38,6 +38,7 @@ impl Upstream {
         fields: &Fields,
         limit: Duration,
     ) -> Option<ResponseHead> {
+        let pool = &self.config().pool;
         let nowhere = Queue { size: 0, timeout: limit };
         let mut seat = self.seat(&Ask::default(), 0, &nowhere).await.ok()?;
         let endpoint = Arc::clone(seat.endpoint());
@@ -45,7 +46,7 @@ impl Upstream {
         let limits = Limits { connect: limit, tls: limit };
         let mut want = Want::Any;
         loop {
-            let connected = connector.connect(&endpoint, self.pool(), want, limits).await;
+            let connected = connector.connect(&endpoint, pool, want, limits).await;
             let Ok(Connected { mut connection, reused }) = connected else {
                 seat.report(Verdict::Unreachable);
                 return None;
@@ -60,7 +61,7 @@ impl Upstream {
                 Some((answer, is_clean)) => {
                     seat.report(Verdict::Good);
                     if is_clean {
-                        connector.release(connection, self.pool());
+                        connector.release(connection, pool);
                     }
                     return Some(answer);
                 }

@@ -26,8 +26,9 @@ pub(super) async fn run(upstream: Weak<Upstream>) {
     let mut names = JoinSet::new();
     {
         let Some(upstream) = upstream.upgrade() else { return };
-        let unknown = |source: &&Arc<Source>| known_place(&source.config().address).is_none();
-        let unknown: Vec<_> = upstream.sources.iter().filter(unknown).map(Arc::clone).collect();
+        let unknown = |source: &&Arc<Source>| known_place(source.address()).is_none();
+        let sources = upstream.sources.load();
+        let unknown: Vec<_> = sources.iter().filter(unknown).map(Arc::clone).collect();
         let mut first = JoinSet::new();
         for source in &unknown {
             let (upstream, source) = (Arc::clone(&upstream), Arc::clone(source));
@@ -47,7 +48,7 @@ async fn keep_looking(upstream: Weak<Upstream>, source: Arc<Source>) {
         let mut pause = source.config().resolve;
         {
             let Some(upstream) = upstream.upgrade() else { return };
-            if !upstream.roster().has(&source.config().name) {
+            if !upstream.roster().has(source.name()) {
                 pause = pause.min(RETRY);
             }
         }
@@ -60,7 +61,7 @@ async fn keep_looking(upstream: Weak<Upstream>, source: Arc<Source>) {
 impl Upstream {
     /// Looks a name up, and takes its addresses in.
     async fn look_up(self: &Arc<Self>, source: &Arc<Source>) {
-        let Address::Tcp { host, port } = &source.config().address else { return };
+        let Address::Tcp { host, port } = source.address() else { return };
         match look_up(host, *port).await {
             Ok(addresses) => {
                 source.resolution_changes(true);
@@ -69,7 +70,7 @@ impl Upstream {
             Err(error) => {
                 source.metrics().connects(ConnectResult::Dns).inc();
                 if source.resolution_changes(false) {
-                    let (upstream, endpoint) = (self.name(), &source.config().name);
+                    let (upstream, endpoint) = (self.name(), source.name());
                     tracing::warn!(upstream, endpoint, %error, "name is not resolved");
                 }
             }

@@ -15,7 +15,8 @@ use crate::config::model;
 
 /// All that is known of an upstream's endpoints; `W` is what is woken when a place is free.
 pub struct Roster<W> {
-    config: model::Upstream,
+    config: Arc<model::Upstream>,
+    seed: u64,
     members: Vec<Member>,
     balancer: Balancer,
     queue: Queue<Waiting<W>>,
@@ -28,15 +29,15 @@ struct Member {
     /// Exchanges open here.
     streams: usize,
     health: Health,
-    /// Its name no longer has this address. It stays until its connections have ended, so that they
-    /// count when the address comes back.
+    /// Its name no longer has this address, or a reload has taken it away. It stays until its
+    /// connections have ended, so that they count when the address comes back.
     retired: bool,
 }
 
 impl Member {
     /// Whether it may be picked, if it has room.
     fn is_fit(&self, now: Instant) -> bool {
-        !self.retired && self.health.admits(now)
+        !self.retired && !self.endpoint.source().is_drained() && self.health.admits(now)
     }
 }
 
@@ -80,10 +81,18 @@ pub enum Verdict {
 
 impl<W> Roster<W> {
     /// For an upstream without endpoints so far; `seed` is for choices at random.
-    pub fn new(config: model::Upstream, seed: u64, now: Instant) -> Self {
+    pub fn new(config: Arc<model::Upstream>, seed: u64, now: Instant) -> Self {
         let balancer = Balancer::new(&config.balance, seed);
         let (queue, budget) = (Queue::new(), Budget::new(now));
-        Self { config, members: Vec::new(), balancer, queue, budget }
+        Self { config, seed, members: Vec::new(), balancer, queue, budget }
+    }
+
+    /// Goes on by other rules, with the endpoints, and all that is known about them, as they are.
+    pub fn reconfigure(&mut self, config: Arc<model::Upstream>) {
+        if config.balance != self.config.balance {
+            self.balancer = Balancer::new(&config.balance, self.seed);
+        }
+        self.config = config;
     }
 
     /// Whether there are no endpoints.
@@ -105,6 +114,12 @@ impl<W> Roster<W> {
     /// Whether there is an endpoint of that name.
     pub fn has(&self, name: &str) -> bool {
         self.present().any(|member| member.endpoint.name() == name)
+    }
+
+    /// How many exchanges are open at the endpoints of that name.
+    pub fn streams(&self, name: &str) -> usize {
+        let meant = self.members.iter().filter(|member| member.endpoint.name() == name);
+        meant.map(|member| member.streams).sum()
     }
 
     /// Takes in endpoints that are new, and takes leave of those that `keep` does not want.

@@ -19,6 +19,9 @@ use crate::tls::{H2, HTTP_1_1, TlsError, provider, read_authorities};
 /// How the endpoints of one upstream are spoken to. Sessions are resumed between connections of the
 /// same client.
 pub struct TlsClient {
+    config: model::UpstreamTls,
+    /// `None` verifies nothing.
+    authorities: Option<Arc<RootCertStore>>,
     /// Asked for and verified instead of the endpoint's host.
     name: Option<ServerName<'static>>,
     http1: TlsConnector,
@@ -49,18 +52,27 @@ impl TlsClient {
             None if *verify => Some(system_authorities(load_native_certs())?),
             None => None,
         };
-        let verified = authorities.filter(|_| *verify);
-        let client = builder(verified)?.with_no_client_auth();
+        let authorities = authorities.filter(|_| *verify).map(Arc::new);
+        let client = builder(authorities.clone())?.with_no_client_auth();
         let offering = |protocols: &[&[u8]]| {
             let mut client = client.clone();
             client.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
             TlsConnector::from(Arc::new(client))
         };
         Ok(Self {
+            config: config.clone(),
+            authorities,
             name: name.transpose()?,
             http1: offering(&[HTTP_1_1]),
             http2_or_http1: offering(&[H2, HTTP_1_1]),
         })
+    }
+
+    /// Whether it would do the same as `other`: the files that the configuration names may have
+    /// changed while it has not.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        let roots = |one: &Self| one.authorities.as_ref().map(|store| store.roots.clone());
+        self.config == other.config && roots(self) == roots(other)
     }
 
     /// Shakes hands on a connection to `host`: a name or an address without brackets. An address is
@@ -91,7 +103,7 @@ impl TlsClient {
 
 /// With `None`, certificates are not verified.
 fn builder(
-    authorities: Option<RootCertStore>,
+    authorities: Option<Arc<RootCertStore>>,
 ) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TlsError> {
     let provider = provider();
     let algorithms = provider.signature_verification_algorithms;

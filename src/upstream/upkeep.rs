@@ -52,15 +52,21 @@ async fn look_after(upstream: Weak<Upstream>, connector: Arc<Connector>, limits:
             for endpoint in retired {
                 connector.forget(&endpoint).await;
             }
+            let config = upstream.config();
             let endpoints = upstream.roster().endpoints();
             for endpoint in endpoints {
-                endpoint.sessions().look_after(endpoint.idle_limit(upstream.pool()));
+                if endpoint.source().is_drained() || upstream.is_retired() {
+                    connector.forget(&endpoint).await;
+                }
+                endpoint.sessions().look_after(endpoint.idle_limit(&config.pool));
             }
             while warming.try_join_next().is_some() {}
-            if warming.is_empty() && upstream.pool().warm > 0 {
+            if warming.is_empty() && config.pool.warm > 0 {
                 for endpoint in upstream.fit_endpoints() {
-                    let (pool, connector) = (upstream.pool().clone(), Arc::clone(&connector));
-                    warming.spawn(async move { warm(&pool, &endpoint, &connector, limits).await });
+                    let (config, connector) = (Arc::clone(&config), Arc::clone(&connector));
+                    warming.spawn(async move {
+                        warm(&config.pool, &endpoint, &connector, limits).await;
+                    });
                 }
             }
         }

@@ -17,10 +17,11 @@ pub(super) fn server(mut table: Table<'_>) -> Server {
     let max_connections = table.take("max_connections");
     let max_connections =
         max_connections.and_then(|value| value.integer(1, defaults::CLIENT_CONNECTIONS_MAX));
+    let watch = table.deadline("watch", defaults::WATCH);
     let drain = drain(table.table("drain"));
     table.finish();
     let trusted_proxies = trusted_proxies.unwrap_or_default();
-    Server { workers, trusted_proxies, max_connections, drain }
+    Server { workers, trusted_proxies, max_connections, watch, drain }
 }
 
 fn drain(mut table: Table<'_>) -> Drain {

@@ -1,0 +1,74 @@
+use super::*;
+use crate::config::model::Secret;
+use crate::config::{SystemEnv, parse};
+use crate::http1::head::parse_request;
+use crate::live::registry::Registry;
+use crate::proxy::snapshot::Snapshot;
+
+const CONFIG: &str = "[listeners.web]\nbind = [\"127.0.0.1:0\"]\n\
+    [routes.all]\nupstream = \"http://127.0.0.1:1\"\n";
+
+async fn answer(token: Option<&str>, request: &str) -> u16 {
+    let admin = Admin {
+        bind: Bind::Tcp("127.0.0.1:0".parse().unwrap()),
+        token: token.map(|token| Secret::new(token.to_owned())),
+    };
+    let metrics = Arc::new(Metrics::new());
+    let config = parse(CONFIG, "test.toml", &SystemEnv).unwrap();
+    let snapshot = Snapshot::prepare(config, None, &metrics).unwrap().begin(&metrics);
+    let shared = Arc::new(Shared::new(Arc::new(snapshot), Arc::new(Registry::default())));
+    // Nobody hears.
+    let (control, _) = Control::new();
+    let process = Process { metrics, shared, ready: AtomicBool::new(false), control };
+    let app = AdminApp::new(admin, "/metrics".into(), Arc::new(process));
+    let mut head = parse_request(request.as_bytes()).unwrap().unwrap().0;
+    let admitted = admit(&mut head).unwrap();
+    app.answer(&head, &admitted).await.status
+}
+
+#[tokio::test]
+async fn pages_and_tokens() {
+    for (token, line, authorization, expected) in [
+        (None, "GET /metrics", "x", 200),
+        (None, "GET /metrics?x", "x", 200),
+        (None, "POST /metrics", "x", 405),
+        (None, "GET /", "x", 404),
+        (Some("s3"), "GET /metrics", "x", 401),
+        (Some("s3"), "GET /metrics", "Bearer s4", 401),
+        (Some("s3"), "GET /metrics", "Bearer s3x", 401),
+        (Some("s3"), "GET /metrics", "bearer s3", 200),
+        (Some("s3"), "GET /healthz", "x", 200),
+        (Some("s3"), "GET /readyz", "x", 503),
+        (Some("s3"), "GET /nothing", "x", 401),
+        (None, "GET /-/reload", "x", 405),
+        (None, "POST /-/reload", "x", 409),
+        (Some("s3"), "POST /-/reload", "x", 401),
+        (Some("s3"), "POST /-/drain", "Bearer s3", 503),
+        (None, "POST /api/upstreams/127.0.0.1:1/endpoints/127.0.0.1:1/drain", "x", 200),
+        (None, "POST /api/upstreams/other/endpoints/127.0.0.1:1/drain", "x", 404),
+        (None, "POST /api/upstreams/127.0.0.1:1/endpoints/other/drain", "x", 404),
+    ] {
+        let request =
+            format!("{line} HTTP/1.1\r\nHost: [::1]:1\r\nAuthorization: {authorization}\r\n\r\n");
+        assert_eq!(answer(token, &request).await, expected, "{line} {authorization}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_in_an_operators_browser_may_not_ask() {
+    for (token, host, origin, expected) in [
+        (None, "127.0.0.1:9901", None, 409),
+        (None, "localhost:9901", Some("http://localhost:9901"), 409),
+        (None, "127.0.0.1:9901", Some("http://evil.example"), 403),
+        (None, "127.0.0.1:9901", Some("null"), 403),
+        (None, "evil.example:9901", Some("http://evil.example:9901"), 403),
+        (None, "evil.example:9901", None, 403),
+        (Some("s3"), "proxy.internal:9901", None, 409),
+    ] {
+        let origin = origin.map(|origin| format!("Origin: {origin}\r\n")).unwrap_or_default();
+        let request = format!(
+            "POST /-/reload HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer s3\r\n{origin}\r\n"
+        );
+        assert_eq!(answer(token, &request).await, expected, "{host} {origin}");
+    }
+}

@@ -1,0 +1,111 @@
+//! `longwire reload` and `longwire drain`: ask a running process, at its admin address.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+
+use super::{AskArgs, Failure, print, run};
+use crate::config::model::Bind;
+
+/// Until it answers: reloading reads files.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The variable with the token, as the documentation's examples name it.
+const TOKEN: &str = "LONGWIRE_ADMIN_TOKEN";
+
+/// Where the process is asked, and what it wants to see.
+struct Admin {
+    bind: Bind,
+    token: Option<String>,
+}
+
+pub(super) fn reload(args: &AskArgs) -> Result<(), Failure> {
+    let (status, body) = post(&admin(args)?, "/-/reload")?;
+    match status {
+        200 => print(&body),
+        422 => return Err(Failure::Config(body)),
+        _ => return Err(refused(status, &body)),
+    }
+    Ok(())
+}
+
+pub(super) fn drain(args: &AskArgs) -> Result<(), Failure> {
+    match post(&admin(args)?, "/-/drain")? {
+        (202, body) => print(&body),
+        (status, body) => return Err(refused(status, &body)),
+    }
+    Ok(())
+}
+
+fn refused(status: u16, body: &str) -> Failure {
+    anyhow::anyhow!("the process answered {status}: {}", body.trim_end()).into()
+}
+
+/// From the configuration file if there is one; else what was given, with the token of the
+/// environment.
+fn admin(args: &AskArgs) -> Result<Admin, Failure> {
+    let token = || std::env::var(TOKEN).ok().filter(|token| !token.is_empty());
+    let Some(file) = &args.config else {
+        return Ok(Admin { bind: Bind::Tcp(args.admin), token: token() });
+    };
+    let config = run::load(file)?;
+    let admin = config.admin.context("admin.bind is \"off\": send SIGHUP or SIGTERM instead")?;
+    let token = admin.token.map(|token| token.expose().to_owned());
+    Ok(Admin { bind: admin.bind, token })
+}
+
+/// Status and body of the answer.
+fn post(admin: &Admin, path: &str) -> anyhow::Result<(u16, String)> {
+    let nobody = || format!("nobody answers at the admin address, {}", admin.bind);
+    let host = match &admin.bind {
+        Bind::Tcp(address) => address.to_string(),
+        Bind::Unix(_) => "localhost".to_owned(),
+    };
+    let token = admin.token.as_ref().map(|token| format!("Authorization: Bearer {token}\r\n"));
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{}\r\n",
+        token.unwrap_or_default()
+    );
+    let answer = match &admin.bind {
+        Bind::Tcp(address) => {
+            let stream = TcpStream::connect_timeout(&reachable(*address), PATIENCE);
+            let stream = stream.with_context(nobody)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            converse(stream, &request)
+        }
+        Bind::Unix(path) => {
+            let stream = UnixStream::connect(path).with_context(nobody)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            converse(stream, &request)
+        }
+    };
+    parse(&answer.with_context(nobody)?)
+}
+
+/// What listens everywhere is here, too.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}
+
+fn converse(mut stream: impl Read + Write, request: &str) -> io::Result<String> {
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// The answer of a process of ours, which has a length and ends the connection.
+fn parse(answer: &str) -> anyhow::Result<(u16, String)> {
+    let Some((head, body)) = answer.split_once("\r\n\r\n") else { bail!("no whole answer came") };
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    Ok((status.context("what answers is not longwire")?, body.to_owned()))
+}
