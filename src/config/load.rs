@@ -87,7 +87,7 @@ impl Disk {
     pub(super) fn open(path: &Path) -> io::Result<(Self, Text)> {
         let text = read_limited(path, defaults::CONFIG_MAX_BYTES)?;
         let disk = Self {
-            base: path.parent().unwrap_or(Path::new("")).to_owned(),
+            base: path.parent().map(Path::to_owned).unwrap_or_default(),
             files: vec![path.to_owned()],
             seen: fs::canonicalize(path).into_iter().collect(),
             bytes_left: Some(defaults::CONFIG_MAX_BYTES - text.len() as u64),

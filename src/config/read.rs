@@ -1,8 +1,9 @@
 //! A typed reader over TOML documents, which collects every problem instead of the first one.
 //!
-//! A [`Document`] is a file; the root [`Table`] has the keys of all of them. A table is asked for its keys one by one; a wrong value is reported and the default stands
-//! in for it, so that reading goes on. At the end [`Table::finish`] reports the keys that nobody
-//! asked for. As long as [`Reader::finish`] finds problems, no configuration leaves this module.
+//! A [`Document`] is a file; the root [`Table`] has the keys of all of them. A table is asked for
+//! its keys one by one; a wrong value is reported and the default stands in for it, so that reading
+//! goes on. At the end [`Table::finish`] reports the keys that nobody asked for. As long as
+//! [`Reader::finish`] finds problems, no configuration leaves this module.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -126,8 +127,8 @@ impl<'a> Reader<'a> {
         self.found.borrow().len()
     }
 
-    /// `key (line 3)`, for messages that point to another place; `key (file:3)` if there are several
-    /// files.
+    /// `key (line 3)`, for messages that point to another place; `key (file:3)` if there are
+    /// several files.
     pub(super) fn pointer(&self, place: &Place) -> String {
         if place.is_unwritten() {
             return format!("{} (its default)", place.path);
