@@ -65,7 +65,7 @@ pub(super) fn include(root: &mut Table<'_>, files: &mut dyn Files) -> Vec<Text> 
         }
     }
     if reader.problems() > before {
-        reader.is_incomplete();
+        reader.lacks_files();
     }
     texts
 }
@@ -77,7 +77,7 @@ pub(super) fn refuse_nested(root: &mut Table<'_>, origin: &str) {
     while let Some(value) = root.take("include") {
         let message = format!("expected only in {origin}, found in an included file");
         reader.problem(value.place(), message);
-        reader.is_incomplete();
+        reader.lacks_files();
     }
 }
 

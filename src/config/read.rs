@@ -118,7 +118,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Some files were not read: what is missed may be in them.
-    pub(super) fn is_incomplete(&self) {
+    pub(super) fn lacks_files(&self) {
         self.is_incomplete.set(true);
     }
 
