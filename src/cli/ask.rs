@@ -51,7 +51,7 @@ fn admin(args: &AskArgs) -> Result<Admin, Failure> {
     let Some(file) = &args.config else {
         return Ok(Admin { bind: Bind::Tcp(args.admin), token: token() });
     };
-    let config = run::load(file)?;
+    let config = run::load(file)?.config;
     let admin = config.admin.context("admin.bind is \"off\": send SIGHUP or SIGTERM instead")?;
     let token = admin.token.map(|token| token.expose().to_owned());
     Ok(Admin { bind: admin.bind, token })

@@ -5,14 +5,14 @@ use std::path::Path;
 
 use super::{Failure, RunArgs, print};
 use crate::config::model::{Admin, Bind, Config};
-use crate::config::{self, LoadError};
+use crate::config::{self, LoadError, Loaded};
 use crate::server::run::RunError;
 use crate::server::{descriptors, run};
 use crate::telemetry::log;
 
 pub(super) fn run(args: RunArgs) -> Result<(), Failure> {
     let config = match (&args.config, &args.upstream) {
-        (Some(path), _) => load(path)?,
+        (Some(path), _) => load(path)?.config,
         (None, Some(url)) => {
             let mut config = config::simple(url, args.listen)
                 .map_err(|error| Failure::Config(format!("longwire: --upstream: {error}\n")))?;
@@ -49,7 +49,7 @@ fn runtime(config: &Config) -> std::io::Result<tokio::runtime::Runtime> {
 }
 
 pub(super) fn check(path: &Path) -> Result<(), Failure> {
-    let config = load(path)?;
+    let config = load(path)?.config;
     let summary = format!(
         "{}: ok: {}, {}, {}\n",
         path.display(),
@@ -62,9 +62,9 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(super) fn load(path: &Path) -> Result<Config, Failure> {
+pub(super) fn load(path: &Path) -> Result<Loaded, Failure> {
     config::load(path).map_err(|error| match error {
-        LoadError::Invalid(errors) => {
+        LoadError::Invalid { errors, .. } => {
             Failure::Config(errors.render(std::io::stderr().is_terminal()))
         }
         error @ LoadError::Read { .. } => Failure::Config(format!("longwire: {error}\n")),

@@ -275,7 +275,9 @@ pub const CLOSE_REASON_MAX_BYTES: usize = 123;
 pub const HEARTBEAT_TEXT_MAX_BYTES: usize = 1024;
 /// Longest name of a listener, upstream, endpoint or route: it becomes a metric label.
 pub const NAME_MAX_CHARS: usize = 64;
-/// Largest configuration file: thousands of routes are far smaller.
+/// Largest configuration, all files together: thousands of routes are far smaller.
 pub const CONFIG_MAX_BYTES: u64 = 4 * 1024 * 1024;
+/// Most files of a configuration: one for each route of a large one.
+pub const CONFIG_MAX_FILES: usize = 1000;
 /// Largest file of `${file:…}`: a secret, not a document.
 pub const SECRET_MAX_BYTES: u64 = 64 * 1024;

@@ -1,4 +1,4 @@
-//! The problems of a configuration file, all of them at once.
+//! The problems of a configuration, all of them at once, whichever file they are in.
 //!
 //! Two forms: one line each (`Display`, for logs and tests) and with the source line as rustc
 //! shows it ([`Errors::render`], for people).
@@ -8,15 +8,19 @@ use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
-/// One problem of a configuration file.
+use super::source::Sources;
+
+/// One problem of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Line in the file, from 1.
+    /// Line in its file, from 1.
     pub line: usize,
     /// The key, such as `upstreams.chat.endpoints[1].url`; empty if the file as a whole is meant.
     pub path: String,
     /// What was expected and what was found.
     pub message: String,
+    /// Which of the files it is in.
+    pub(super) file: usize,
     /// The bytes in the file that are meant.
     pub(super) span: Range<usize>,
 }
@@ -45,29 +49,28 @@ pub(super) fn shortened(text: &str) -> &str {
 /// Longer texts are cut in messages, which shall stay one line that can be read.
 const SHOWN_MAX_CHARS: usize = 80;
 
-/// All problems of one configuration file, in the order of their places. Never empty.
+/// All problems of one configuration, in the order of files and places. Never empty.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Errors {
-    origin: String,
-    source: Source,
+    sources: Sources,
     problems: Vec<Problem>,
 }
 
 impl Errors {
-    /// `source` has its secrets masked already, because its lines are shown.
-    pub(super) fn new(origin: &str, source: Source, mut problems: Vec<Problem>) -> Self {
-        problems.sort_by_key(|problem| problem.span.start);
-        Self { origin: origin.to_owned(), source, problems }
+    /// `sources` have their secrets masked already, because their lines are shown.
+    pub(super) fn new(sources: Sources, mut problems: Vec<Problem>) -> Self {
+        problems.sort_by_key(|problem| (problem.file, problem.span.start));
+        Self { sources, problems }
     }
 
-    /// The name of the file.
-    pub fn origin(&self) -> &str {
-        &self.origin
-    }
-
-    /// The problems by position.
+    /// The problems by file and position.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.problems.iter()
+    }
+
+    /// The name of the file that `problem`, one of these, is in.
+    pub fn origin_of(&self, problem: &Problem) -> &str {
+        &self.sources.file(problem.file).origin
     }
 
     /// Every problem with its source line as rustc shows it, and a last line that counts them.
@@ -79,22 +82,29 @@ impl Errors {
             text.push_str("\n\n");
         }
         let plural = if self.problems.len() == 1 { "error" } else { "errors" };
-        text.push_str(&format!("{} {plural} in {}\n", self.problems.len(), self.origin));
+        text.push_str(&format!("{} {plural} in {}\n", self.problems.len(), self.where_all_are()));
         text
     }
 
     /// Only the line in question is handed to the renderer: it walks through all it is given, and
     /// a broken file may have thousands of problems.
     fn render_one(&self, problem: &Problem, renderer: &Renderer) -> String {
-        let line = self.source.line_range(problem.line);
-        let start = problem.span.start.clamp(line.start, line.end);
-        let end = problem.span.end.clamp(start, line.end);
-        let snippet = Snippet::source(&self.source.text[line.clone()])
+        let source = self.sources.file(problem.file);
+        let (line, span) = source.line(problem.line, &problem.span);
+        let snippet = Snippet::source(line)
             .line_start(problem.line)
-            .path(&self.origin)
-            .annotation(AnnotationKind::Primary.span(start - line.start..end - line.start));
+            .path(&source.origin)
+            .annotation(AnnotationKind::Primary.span(span));
         let report = [Level::ERROR.primary_title(problem.to_string()).element(snippet)];
         renderer.render(&report)
+    }
+
+    /// The one file, or how many they are. The problems are sorted by file.
+    fn where_all_are(&self) -> String {
+        match self.problems.chunk_by(|a, b| a.file == b.file).count() {
+            1 => self.origin_of(&self.problems[0]).to_owned(),
+            files => format!("{files} files"),
+        }
     }
 }
 
@@ -102,7 +112,7 @@ impl fmt::Display for Errors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.problems.iter().enumerate() {
             let line_end = if index == 0 { "" } else { "\n" };
-            write!(f, "{line_end}{}:{}: {problem}", self.origin, problem.line)?;
+            write!(f, "{line_end}{}:{}: {problem}", self.origin_of(problem), problem.line)?;
         }
         Ok(())
     }
@@ -117,67 +127,21 @@ impl fmt::Debug for Errors {
 
 impl std::error::Error for Errors {}
 
-/// The text of the file, with its lines found once.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Source {
-    text: String,
-    /// Where each line begins; never empty, ascending.
-    line_starts: Vec<usize>,
-}
-
-impl Source {
-    pub(super) fn new(text: &str) -> Self {
-        let after_line_ends = text.match_indices('\n').map(|(at, _)| at + 1);
-        let line_starts = std::iter::once(0).chain(after_line_ends).collect();
-        Self { text: text.to_owned(), line_starts }
-    }
-
-    /// The number of the line that holds byte `at`, from 1.
-    pub(super) fn line_of(&self, at: usize) -> usize {
-        // The place after the last line end belongs to the last line that has text.
-        let at = if at >= self.text.len() { self.text.trim_end().len() } else { at };
-        self.line_starts.partition_point(|start| *start <= at).max(1)
-    }
-
-    /// Replaces the bytes of `secret` by stars, of which there are as many as before, because
-    /// the spans of problems count bytes.
-    pub(super) fn mask(&mut self, secret: Range<usize>) {
-        if self.text.get(secret.clone()).is_none() {
-            return;
-        }
-        let stars: String = self.text[secret.clone()]
-            .bytes()
-            .map(|byte| if byte == b'\n' { '\n' } else { '*' })
-            .collect();
-        self.text.replace_range(secret, &stars);
-    }
-
-    /// The bytes of line `number`, without its end.
-    fn line_range(&self, number: usize) -> Range<usize> {
-        let start = self.line_starts[(number - 1).min(self.line_starts.len() - 1)];
-        let length = self.text[start..].find('\n').unwrap_or(self.text.len() - start);
-        let line = self.text[start..start + length].trim_end_matches('\r');
-        start..start + line.len()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn problem(source: &Source, span: Range<usize>, message: &str) -> Problem {
-        let line = source.line_of(span.start);
-        Problem { line, path: "a.b".to_owned(), message: message.to_owned(), span }
+    fn problem(file: usize, line: usize, span: Range<usize>, message: &str) -> Problem {
+        Problem { line, path: "a.b".to_owned(), message: message.to_owned(), file, span }
     }
 
     #[test]
     fn problems_are_sorted_and_shown_with_their_line() {
-        let source = Source::new("[a]\r\nb = 0\nc = 1\n");
-        let problems = vec![
-            problem(&source, 15..16, "second"),
-            problem(&source, 9..10, "expected 1, found 0"),
-        ];
-        let errors = Errors::new("x.toml", source, problems);
+        let mut sources = Sources::default();
+        sources.add("x.toml", "[a]\r\nb = 0\nc = 1\n");
+        let problems =
+            vec![problem(0, 3, 15..16, "second"), problem(0, 2, 9..10, "expected 1, found 0")];
+        let errors = Errors::new(sources, problems);
         assert_eq!(errors.to_string(), "x.toml:2: a.b: expected 1, found 0\nx.toml:3: a.b: second");
         assert_eq!(
             errors.render(false),
@@ -191,18 +155,16 @@ mod tests {
     }
 
     #[test]
-    fn a_masked_secret_keeps_its_length() {
-        let mut source = Source::new("token = \"härte\"\nx = 1\n");
-        source.mask(9..15);
-        assert_eq!(source.text, "token = \"******\"\nx = 1\n");
-        source.mask(10..1000);
-        assert_eq!(source.line_of(18), 2);
-    }
-
-    #[test]
-    fn the_end_of_the_file_is_on_its_last_written_line() {
-        assert_eq!(Source::new("").line_of(0), 1);
-        assert_eq!(Source::new("a = 1\nb =").line_of(9), 2);
-        assert_eq!(Source::new("a = 1\nb =\n").line_of(10), 2);
+    fn each_problem_is_shown_in_its_own_file() {
+        let mut sources = Sources::default();
+        sources.add("x.toml", "x = 0\n");
+        sources.add("y.toml", "\n\ny = 1\n");
+        let problems = vec![problem(1, 3, 6..7, "in y"), problem(0, 1, 4..5, "in x")];
+        let errors = Errors::new(sources, problems);
+        assert_eq!(errors.to_string(), "x.toml:1: a.b: in x\ny.toml:3: a.b: in y");
+        let shown = errors.render(false);
+        assert!(shown.contains("x.toml:1:5\n  |\n1 | x = 0\n"), "{shown}");
+        assert!(shown.contains("y.toml:3:5\n  |\n3 | y = 1\n"), "{shown}");
+        assert!(shown.ends_with("2 errors in 2 files\n"), "{shown}");
     }
 }

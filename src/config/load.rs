@@ -1,14 +1,29 @@
-//! The thin part that touches the world: reads the file and the environment.
+//! The thin part that touches the world: reads the files and the environment.
 
-use std::fs::File;
+use std::collections::HashSet;
+use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use super::error::Errors;
-use super::interpolate::Env;
-use super::{defaults, model, parse};
+use glob::{MatchOptions, Pattern};
 
-/// Why a configuration file could not be loaded.
+use super::error::Errors;
+use super::include::{Files, Named, Text};
+use super::interpolate::Env;
+use super::units::written_size;
+use super::{defaults, model, parse_with};
+
+/// A configuration, and where it comes from.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: model::Config,
+    /// What it depends on: the file, those that it includes, and the folders that were searched for
+    /// them. Paths are as they were named, relative ones to the working directory.
+    pub files: Vec<PathBuf>,
+}
+
+/// Why a configuration could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file could not be read at all.
@@ -19,16 +34,26 @@ pub enum LoadError {
         /// What the system said.
         reason: io::Error,
     },
-    /// The file was read and has problems.
-    #[error(transparent)]
-    Invalid(#[from] Errors),
+    /// The file was read, and it or one that it includes has problems.
+    #[error("{errors}")]
+    Invalid {
+        /// All of them.
+        errors: Errors,
+        /// As [`Loaded::files`]: a change in one of them may be the remedy.
+        files: Vec<PathBuf>,
+    },
 }
 
-/// Reads and checks the configuration file at `path`.
-pub fn load(path: &Path) -> Result<model::Config, LoadError> {
-    let source = read_limited(path, defaults::CONFIG_MAX_BYTES)
-        .map_err(|reason| LoadError::Read { path: path.to_owned(), reason })?;
-    Ok(parse(&source, &path.display().to_string(), &SystemEnv)?)
+/// Reads and checks the configuration file at `path` with all that it includes.
+pub fn load(path: &Path) -> Result<Loaded, LoadError> {
+    let (mut disk, text) =
+        Disk::open(path).map_err(|reason| LoadError::Read { path: path.to_owned(), reason })?;
+    let parsed = parse_with(&text.text, &text.origin, &SystemEnv, &mut disk);
+    let files = disk.files;
+    match parsed {
+        Ok(config) => Ok(Loaded { config, files }),
+        Err(errors) => Err(LoadError::Invalid { errors, files }),
+    }
 }
 
 /// The environment and the files of this process.
@@ -45,6 +70,110 @@ impl Env for SystemEnv {
     }
 }
 
+/// The files around the first one.
+pub(super) struct Disk {
+    /// The folder of the first file.
+    base: PathBuf,
+    /// As in [`Loaded::files`].
+    files: Vec<PathBuf>,
+    /// What was read, without links: two patterns may match the same file, even the first one.
+    seen: HashSet<PathBuf>,
+    /// How much all further files may have; `None` once that was too little.
+    bytes_left: Option<u64>,
+}
+
+impl Disk {
+    /// Reads the first file.
+    pub(super) fn open(path: &Path) -> io::Result<(Self, Text)> {
+        let text = read_limited(path, defaults::CONFIG_MAX_BYTES)?;
+        let disk = Self {
+            base: path.parent().map(Path::to_owned).unwrap_or_default(),
+            files: vec![path.to_owned()],
+            seen: fs::canonicalize(path).into_iter().collect(),
+            bytes_left: Some(defaults::CONFIG_MAX_BYTES - text.len() as u64),
+        };
+        Ok((disk, Text { origin: path.display().to_string(), text }))
+    }
+
+    /// The files in `folder` whose names match. As in a shell, a wildcard does not match the dot in
+    /// front of a hidden file, which an editor may have put there.
+    fn matches(&mut self, folder: &Path, name: &Pattern) -> io::Result<Vec<PathBuf>> {
+        let listed = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        self.note(listed);
+        let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::new() };
+        let mut paths = Vec::new();
+        let entries = match fs::read_dir(listed) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(paths),
+            entries => entries?,
+        };
+        for entry in entries {
+            let file_name = entry?.file_name();
+            let path = folder.join(&file_name);
+            if name.matches_path_with(Path::new(&file_name), options) && !path.is_dir() {
+                paths.push(path);
+            }
+        }
+        paths.sort();
+        Ok(paths)
+    }
+
+    /// The text of a file, unless it was read before.
+    fn read(&mut self, path: &Path) -> Option<Result<Text, String>> {
+        let bytes_left = self.bytes_left?;
+        if let Ok(real) = fs::canonicalize(path)
+            && !self.seen.insert(real)
+        {
+            return None;
+        }
+        self.note(path);
+        if self.seen.len() > defaults::CONFIG_MAX_FILES {
+            self.bytes_left = None;
+            let max = defaults::CONFIG_MAX_FILES;
+            return Some(Err(format!(
+                "expected at most {max} files, found {} too",
+                path.display()
+            )));
+        }
+        match read_limited(path, bytes_left) {
+            Ok(text) => {
+                self.bytes_left = Some(bytes_left - text.len() as u64);
+                Some(Ok(Text { origin: path.display().to_string(), text }))
+            }
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                self.bytes_left = None;
+                let max = written_size(defaults::CONFIG_MAX_BYTES);
+                let path = path.display();
+                Some(Err(format!("expected at most {max} in all files, found more with {path}")))
+            }
+            Err(error) => Some(Err(format!("cannot read {}: {error}", path.display()))),
+        }
+    }
+
+    fn note(&mut self, path: &Path) {
+        if !self.files.iter().any(|noted| noted == path) {
+            self.files.push(path.to_owned());
+        }
+    }
+}
+
+impl Files for Disk {
+    fn find(&mut self, named: &Named) -> Vec<Result<Text, String>> {
+        let paths = match named {
+            Named::File(path) => vec![self.base.join(path)],
+            Named::Matches { folder, name } => {
+                let folder = self.base.join(folder);
+                match self.matches(&folder, name) {
+                    Ok(paths) => paths,
+                    Err(error) => {
+                        return vec![Err(format!("cannot read {}: {error}", folder.display()))];
+                    }
+                }
+            }
+        };
+        paths.iter().filter_map(|path| self.read(path)).collect()
+    }
+}
+
 /// Reads a text file, but refuses one that is larger than a sane one ever is: the path may name a
 /// device that never ends.
 fn read_limited(path: &Path, max_bytes: u64) -> io::Result<String> {
@@ -58,28 +187,4 @@ fn read_limited(path: &Path, max_bytes: u64) -> io::Result<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_unreadable_file_names_path_and_reason() {
-        let error = load(Path::new("/nonexistent/longwire.toml")).unwrap_err();
-        let message = error.to_string();
-        assert!(message.starts_with("cannot read /nonexistent/longwire.toml: "), "{message}");
-        assert!(message.contains("No such file"), "{message}");
-    }
-
-    #[test]
-    fn an_endless_file_is_refused() {
-        let error = load(Path::new("/dev/zero")).unwrap_err().to_string();
-        assert!(error.contains("larger than"), "{error}");
-    }
-
-    #[test]
-    fn problems_carry_the_path_as_named() {
-        let path =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/config/bad/empty.toml");
-        let error = load(&path).unwrap_err().to_string();
-        assert!(error.starts_with(&format!("{}:1: ", path.display())), "{error}");
-    }
-}
+mod tests;

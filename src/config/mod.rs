@@ -1,26 +1,26 @@
-//! The configuration: from a TOML file to [`model::Config`].
+//! The configuration: from a TOML file, and those that it includes, to [`model::Config`].
 //!
 //! ```text
-//! file ──load──▶ text ──read──▶ typed values ──build──▶ model
-//!                        ${ENV}, spans          checks
+//! files ──load──▶ texts ──read──▶ typed values ──build──▶ model
+//!        include          ${ENV}, spans          checks
 //! ```
 //!
 //! Everything but [`load()`] is pure, except that the default of `server.workers` asks how many
-//! cores there are: text and an [`Env`] in, a value or *all* problems out. A value of the model is
+//! cores there are: texts and an [`Env`] in, a value or *all* problems out. A value of the model is
 //! complete and checked, so the rest of the program never asks again whether a setting was given or
 //! makes sense. TOML itself is read by the `toml` crate (TOML 1.1).
 
 use std::net::SocketAddr;
 
-use toml::de::DeTable;
-
 mod build;
 pub mod defaults;
 mod error;
+mod include;
 mod interpolate;
 mod load;
 pub mod model;
 mod read;
+mod source;
 mod suggest;
 #[cfg(test)]
 mod tests;
@@ -28,20 +28,37 @@ mod units;
 mod url;
 
 pub use error::{Errors, Problem};
+pub use include::{Files, Named, Text};
 pub use interpolate::Env;
-pub use load::{LoadError, SystemEnv, load};
+pub use load::{LoadError, Loaded, SystemEnv, load};
 
-/// Reads the configuration `source`; messages call the file `origin`.
+/// Reads the configuration `source`, which includes no files; messages call it `origin`.
 ///
-/// On failure the result holds every problem of the file, not only the first.
+/// On failure the result holds every problem, not only the first.
 pub fn parse(source: &str, origin: &str, env: &dyn Env) -> Result<model::Config, Errors> {
-    let (document, syntax_errors) = DeTable::parse_recoverable(source);
-    let reader = read::Reader::new(source, env);
-    for error in syntax_errors {
-        reader.syntax_error(error.message(), error.span());
+    parse_with(source, origin, env, &mut include::NoFiles)
+}
+
+/// As [`parse`], with the files that `source` includes, which are found in `files`. Their tables
+/// are merged with those of `source`.
+pub fn parse_with(
+    source: &str,
+    origin: &str,
+    env: &dyn Env,
+    files: &mut dyn Files,
+) -> Result<model::Config, Errors> {
+    let reader = read::Reader::new(env);
+    let first = reader.document(origin, source);
+    let mut root = read::Table::root(&reader, &first);
+    let included = include::include(&mut root, files);
+    let documents: Vec<_> =
+        included.iter().map(|file| reader.document(&file.origin, &file.text)).collect();
+    for document in &documents {
+        root.append(read::Table::root(&reader, document));
     }
-    let config = build::config(read::Table::root(&reader, document.get_ref()));
-    reader.finish(origin)?;
+    include::refuse_nested(&mut root, origin);
+    let config = build::config(root);
+    reader.finish()?;
     Ok(config)
 }
 

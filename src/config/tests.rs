@@ -6,8 +6,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::load::Disk;
 use super::*;
 
+mod include;
 mod reference;
 
 /// An environment of a few variables.
@@ -57,26 +59,54 @@ fn files(folder: &str) -> Vec<(PathBuf, String)> {
     files
 }
 
+/// The folders of fixtures whose configuration is in several files.
+fn folders(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let mut folders: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir())
+        .collect();
+    folders.sort();
+    folders
+}
+
+/// Reads `longwire.toml` in `folder` and what it includes.
+fn read_folder(folder: &Path) -> (String, Result<model::Config, Errors>) {
+    let (mut disk, Text { origin, text }) = Disk::open(&folder.join("longwire.toml")).unwrap();
+    let result = parse_with(&text, &origin, &fixture_env(), &mut disk);
+    (text, result)
+}
+
 #[test]
 fn bad_files_have_exactly_the_errors_that_they_announce() {
-    let files = files("tests/fixtures/config/bad");
-    assert!(files.len() >= 25, "only {} files", files.len());
-    let mut wrong = Vec::new();
-    for (path, source) in files {
+    let (files, folders) =
+        (files("tests/fixtures/config/bad"), folders("tests/fixtures/config/bad"));
+    assert!(files.len() >= 25 && folders.len() >= 5, "{} and {}", files.len(), folders.len());
+    let files = files.into_iter().map(|(path, source)| {
         let origin = path.file_name().unwrap().to_str().unwrap();
+        let result = parse(&source, origin, &fixture_env());
+        (path, source, result)
+    });
+    let folders = folders.into_iter().map(|path| {
+        let (source, result) = read_folder(&path);
+        (path, source, result)
+    });
+    let mut wrong = Vec::new();
+    for (path, source, result) in files.chain(folders) {
         let announced: Vec<_> =
             source.lines().map_while(|line| line.strip_prefix("# error: ")).collect();
-        let found = match parse(&source, origin, &fixture_env()) {
+        let found = match result {
             Ok(_) => "no error".to_owned(),
             Err(errors) => {
                 let shown = format!("{errors}\n{}", errors.render(false));
                 assert!(!shown.contains("hidden"), "a secret is shown: {shown}");
-                errors.to_string()
+                errors.to_string().replace(&format!("{}/", path.display()), "")
             }
         };
         if announced.join("\n") != found {
-            wrong
-                .push(format!("{origin}\nannounced:\n{}\nfound:\n{found}\n", announced.join("\n")));
+            let (path, announced) = (path.display(), announced.join("\n"));
+            wrong.push(format!("{path}\nannounced:\n{announced}\nfound:\n{found}\n"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -90,6 +120,9 @@ fn good_files_have_no_errors() {
         if let Err(errors) = parse(&source, &path.display().to_string(), &fixture_env()) {
             panic!("{errors}");
         }
+    }
+    for folder in folders("tests/fixtures/config/good") {
+        read_folder(&folder).1.unwrap_or_else(|errors| panic!("{errors}"));
     }
 }
 

@@ -19,8 +19,9 @@ pub async fn read(file: &Path) -> Found {
     let path = file.to_owned();
     let read = tokio::task::spawn_blocking(move || config::load(&path)).await;
     let read = read.map_err(|error| error.to_string())?;
-    read.map_err(|error| match error {
-        LoadError::Invalid(errors) => errors.render(false),
+    let config = read.map(|loaded| loaded.config);
+    config.map_err(|error| match error {
+        LoadError::Invalid { errors, .. } => errors.render(false),
         error @ LoadError::Read { .. } => format!("{error}\n"),
     })
 }

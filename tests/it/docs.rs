@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rcgen::{KeyPair, PublicKeyData as _};
 use serde_json::json;
 
-use crate::cli::{longwire, text, write};
+use crate::cli::{longwire, text};
 use crate::harness::Authority;
 
 /// Where the documents have files.
@@ -39,14 +39,25 @@ fn every_configuration_is_a_good_one() {
     let docs = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
     for path in docs.chain([root.join("README.md")]) {
         let document = std::fs::read_to_string(&path).unwrap();
-        for block in document.split("```toml\n").skip(1) {
-            let block = block.split("```").next().unwrap();
-            let config = write(&block.replace(FOLDER, files.path().to_str().unwrap()));
-            let output = longwire(&["check", "-c", config.path().to_str().unwrap()]);
+        let blocks = document.split("```toml\n").skip(1);
+        let blocks: Vec<_> = blocks.map(|block| block.split("```").next().unwrap()).collect();
+        // One that begins with its own path in the folder is there for those that include it.
+        let (included, whole): (Vec<_>, Vec<_>) =
+            blocks.into_iter().partition(|block| block.starts_with(&format!("# {FOLDER}/conf.d/")));
+        for block in included {
+            let place = block.lines().next().unwrap().trim_start_matches("# ");
+            let place = place.replace(FOLDER, files.path().to_str().unwrap());
+            std::fs::create_dir_all(Path::new(&place).parent().unwrap()).unwrap();
+            std::fs::write(place, block).unwrap();
+        }
+        for block in whole {
+            let config = files.path().join("longwire.toml");
+            std::fs::write(&config, block.replace(FOLDER, files.path().to_str().unwrap())).unwrap();
+            let output = longwire(&["check", "-c", config.to_str().unwrap()]);
             let said = text(&output.stderr);
             assert!(output.status.success(), "{}: {said}\n{block}", path.display());
             count += 1;
         }
     }
-    assert!(count >= 13, "the documents show {count} configurations");
+    assert!(count >= 14, "the documents show {count} configurations");
 }

@@ -54,6 +54,8 @@ mod http2_memory;
 mod http2_peers;
 /// A model that thinks longer than nginx in front of us waits.
 mod impatient;
+/// Configurations in several files.
+mod include;
 /// Clients that leave, and how soon the upstream knows.
 mod leave;
 /// What a route refuses to have more of, and that every place is given back.

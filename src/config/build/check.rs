@@ -10,7 +10,7 @@ use crate::config::read::{Place, Reader, Written};
 ///
 /// A default comes first, because only what is written can be reported.
 pub(super) fn binds(reader: &Reader<'_>, mut binds: Vec<Written<Bind>>) {
-    binds.sort_by_key(|bind| bind.place.span.start);
+    binds.sort_by_key(|bind| bind.place.position());
     let mut first: HashMap<&Bind, &Place> = HashMap::new();
     let is_chosen_by_system =
         |bind: &Bind| matches!(bind, Bind::Tcp(address) if address.port() == 0);

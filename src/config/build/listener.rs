@@ -16,7 +16,7 @@ use crate::config::units::{A_BIND, Invalid, bind, file};
 pub(super) fn listeners(root: &mut Table<'_>, binds: &mut Vec<Written<Bind>>) -> Vec<Listener> {
     let reader = root.reader();
     let before = reader.problems();
-    let table = root.table("listeners");
+    let table = root.merged("listeners");
     if table.is_empty() && reader.problems() == before {
         reader.misplaced(table.place(), "expected at least one [listeners.NAME], found none");
     }

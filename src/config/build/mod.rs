@@ -4,7 +4,7 @@
 //! can be checked too; a configuration with a reported problem is never used.
 
 use super::defaults;
-use super::model::{AccessLog, Config, Level, Log, LogFormat, Metrics};
+use super::model::{AccessLog, Config, Level, Log, LogFormat, Metrics, Timeouts};
 use super::read::Table;
 use super::units::Invalid;
 
@@ -29,25 +29,31 @@ mod tests;
 mod upstream;
 mod websocket;
 
-/// Reads the whole document.
+/// Reads everything that is in the files.
 pub(super) fn config(mut root: Table<'_>) -> Config {
     let reader = root.reader();
-    let server = server::server(root.table("server"));
+    let server = root.single("server", server::server);
     let mut binds = Vec::new();
     let listeners = listener::listeners(&mut root, &mut binds);
-    let mut defaults_table = root.table("defaults");
-    let timeouts = proxy::timeouts(defaults_table.table("timeouts"), &proxy::default_timeouts());
-    defaults_table.finish();
-    let mut upstreams = upstream::upstreams(root.table("upstreams"));
+    let timeouts = root.single("defaults", default_timeouts);
+    let mut upstreams = upstream::upstreams(root.merged("upstreams"));
     let routes = route::routes(&mut root, &listeners, &mut upstreams, &timeouts);
-    let admin = server::admin(root.table("admin"), &mut binds);
-    let metrics = metrics(root.table("metrics"));
-    let log = log(root.table("log"));
+    let (admin, admin_bind) = root.single("admin", server::admin).unzip();
+    binds.extend(admin_bind);
+    let metrics = root.single("metrics", metrics);
+    let log = root.single("log", log);
     root.finish();
     check::binds(reader, binds);
     check::ties(reader, &routes);
     let routes = routes.into_iter().map(|read| read.route).collect();
     Config { server, listeners, timeouts, upstreams, routes, admin, metrics, log }
+}
+
+/// `[defaults]`.
+fn default_timeouts(mut table: Table<'_>) -> Timeouts {
+    let timeouts = proxy::timeouts(table.table("timeouts"), &proxy::default_timeouts());
+    table.finish();
+    timeouts
 }
 
 fn metrics(mut table: Table<'_>) -> Metrics {

@@ -37,7 +37,7 @@ pub(super) fn routes(
 ) -> Vec<ReadRoute> {
     let reader = root.reader();
     let before = reader.problems();
-    let table = root.table("routes");
+    let table = root.merged("routes");
     if table.is_empty() && reader.problems() == before {
         reader.misplaced(table.place(), "expected at least one [routes.NAME], found none");
     }

@@ -40,8 +40,8 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get).min(defaults::WORKERS_MAX)
 }
 
-/// Reads `[admin]`; adds its address to `binds`.
-pub(super) fn admin(mut table: Table<'_>, binds: &mut Vec<Written<Bind>>) -> Option<Admin> {
+/// Reads `[admin]`; gives its address once more as it is written.
+pub(super) fn admin(mut table: Table<'_>) -> Option<(Admin, Written<Bind>)> {
     let reader = table.reader();
     let expected = format!("{A_BIND}, or \"off\"");
     let written = table.take("bind").map(|value| {
@@ -58,27 +58,25 @@ pub(super) fn admin(mut table: Table<'_>, binds: &mut Vec<Written<Bind>>) -> Opt
 
     let bind = match written {
         None => {
-            let address = Bind::Tcp(defaults::ADMIN_BIND);
+            let value = Bind::Tcp(defaults::ADMIN_BIND);
             let place = Place::unwritten("admin.bind");
-            binds.push(Written { value: address.clone(), text: format!("\"{address}\""), place });
-            address
+            Written { text: format!("\"{value}\""), value, place }
         }
         // It has been reported.
         Some(None) => return None,
         Some(Some(Written { value, text, place })) => {
-            let address = value?;
-            if is_open && is_public(&address) {
+            let value = value?;
+            if is_open && is_public(&value) {
                 let message = format!(
                     "expected a loopback address or an admin.token, found {text} without a token"
                 );
                 reader.misplaced(&place, message);
             }
-            binds.push(Written { value: address.clone(), text, place });
-            address
+            Written { value, text, place }
         }
     };
     let token = token.flatten().and_then(|written| written.value);
-    Some(Admin { bind, token })
+    Some((Admin { bind: bind.value.clone(), token }, bind))
 }
 
 /// Whether others than this machine's programs reach it; a unix socket has file permissions.

@@ -1,20 +1,22 @@
-//! One table of the file, and what was not asked for in it.
+//! One table, and what was not asked for in it.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use toml::de::DeTable;
 
-use super::{Place, Reader, Value, Written};
+use super::{Document, Place, Reader, Value, Written};
 use crate::config::defaults::{DURATION_MAX, DURATION_MIN, NAME_MAX_CHARS};
 use crate::config::error::quoted;
 use crate::config::suggest::{did_you_mean, nearest};
 use crate::config::units::Invalid;
 
-/// A table whose keys are taken out one by one.
+/// A table whose keys are taken out one by one. In one that was put together from several files a
+/// key may be there more than once.
 pub(in crate::config) struct Table<'a> {
     reader: &'a Reader<'a>,
     place: Place,
-    /// What was not taken yet, in the order of the file.
+    /// What was not taken yet, in the order of the files.
     rest: Vec<Entry<'a>>,
     /// The keys that were asked for.
     known: Vec<&'static str>,
@@ -29,9 +31,10 @@ struct Entry<'a> {
 }
 
 impl<'a> Table<'a> {
-    /// The whole document.
-    pub(in crate::config) fn root(reader: &'a Reader<'a>, document: &'a DeTable<'a>) -> Self {
-        Self::new(reader, Place { path: String::new(), span: 0..0 }, document)
+    /// The whole of a file.
+    pub(in crate::config) fn root(reader: &'a Reader<'a>, document: &'a Document<'a>) -> Self {
+        let place = Place { path: String::new(), file: document.file, span: 0..0 };
+        Self::new(reader, place, document.root.get_ref())
     }
 
     pub(super) fn new(reader: &'a Reader<'a>, place: Place, table: &'a DeTable<'a>) -> Self {
@@ -39,7 +42,7 @@ impl<'a> Table<'a> {
             .iter()
             .map(|(key, value)| {
                 let path = joined(&place.path, key.get_ref());
-                let key_place = Place { path, span: key.span() };
+                let key_place = Place { path, span: key.span(), ..place };
                 // A table is spread over many lines; its name says best where it is.
                 let span = if value.get_ref().is_table() { key.span() } else { value.span() };
                 let place = Place { span, ..key_place.clone() };
@@ -47,11 +50,16 @@ impl<'a> Table<'a> {
                 Entry { key: key.get_ref(), place: key_place, value }
             })
             .collect();
-        rest.sort_by_key(|entry| entry.place.span.start);
+        rest.sort_by_key(|entry| entry.place.position());
         Self { reader, place, rest, known: Vec::new() }
     }
 
-    /// A table that is not in the file; everything read from it is the default.
+    /// Adds what is in `other`, a table of the same name in another file.
+    pub(in crate::config) fn append(&mut self, other: Self) {
+        self.rest.extend(other.rest);
+    }
+
+    /// A table that is in no file; everything read from it is the default.
     pub(in crate::config) fn empty(reader: &'a Reader<'a>, place: Place) -> Self {
         Self { reader, place, rest: Vec::new(), known: Vec::new() }
     }
@@ -76,12 +84,14 @@ impl<'a> Table<'a> {
     /// Reports that `key`, which this table must have, is not there.
     pub(in crate::config) fn lacks(&self, key: &str, expected: &str) {
         let place = Place { path: joined(&self.place.path, key), ..self.place.clone() };
-        self.reader.misplaced(&place, format!("expected {expected}, found nothing"));
+        self.reader.wrong_key(&place, format!("expected {expected}, found nothing"));
     }
 
     /// The value of `key`, if it is there. Asking makes the key a known one.
     pub(in crate::config) fn take(&mut self, key: &'static str) -> Option<Value<'a>> {
-        self.known.push(key);
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
         let index = self.rest.iter().position(|entry| entry.key == key)?;
         Some(self.rest.remove(index).value)
     }
@@ -93,9 +103,43 @@ impl<'a> Table<'a> {
         table.unwrap_or_else(|| Self::empty(self.reader, place))
     }
 
-    /// The tables of a table of names, such as `[routes]`. `what` is one of them, for messages.
+    /// The tables at `key` of all files as one, an empty one if there are none. Their keys may come
+    /// from any file.
+    pub(in crate::config) fn merged(&mut self, key: &'static str) -> Self {
+        let mut merged = self.table(key);
+        while let Some(value) = self.take(key) {
+            if let Some(table) = value.table("a table") {
+                merged.append(table);
+            }
+        }
+        merged
+    }
+
+    /// What `read` makes of the table at `key`, which may be in one file only. If it is in others,
+    /// too, they are read as well, for the problems in them.
+    pub(in crate::config) fn single<T>(
+        &mut self,
+        key: &'static str,
+        mut read: impl FnMut(Self) -> T,
+    ) -> T {
+        let place = self.place_of(key).unwrap_or(&self.place).clone();
+        let result = read(self.table(key));
+        while let Some(value) = self.take(key) {
+            let pointer = self.reader.pointer(&place);
+            let message = format!("expected in one file only, found as in {pointer}");
+            self.reader.problem(&value.place, message);
+            if let Some(table) = value.table("a table") {
+                read(table);
+            }
+        }
+        result
+    }
+
+    /// The tables of a table of names, such as `[routes]`. `what` is one of them, for messages. If
+    /// a name is there twice, both are read, for the problems in them.
     pub(in crate::config) fn named(self, what: &str) -> Vec<(String, Self)> {
         let mut named = Vec::new();
+        let mut places: HashMap<&str, Place> = HashMap::new();
         for Entry { key, place, value } in self.rest {
             if !is_name(key) {
                 let message = format!(
@@ -104,7 +148,20 @@ impl<'a> Table<'a> {
                     quoted(key)
                 );
                 self.reader.problem(&place, message);
-            } else if let Some(table) = value.table(&format!("a table for the {what}")) {
+                continue;
+            }
+            match places.get(key) {
+                Some(first) => {
+                    let pointer = self.reader.pointer(first);
+                    let message = format!(
+                        "expected a name of its own, found {} as in {pointer}",
+                        quoted(key)
+                    );
+                    self.reader.problem(&place, message);
+                }
+                None => drop(places.insert(key, place)),
+            }
+            if let Some(table) = value.table(&format!("a table for the {what}")) {
                 named.push((key.to_owned(), table));
             }
         }
@@ -121,7 +178,7 @@ impl<'a> Table<'a> {
 
     /// Keeps the values that nobody has asked for so far out of messages: they may be secrets.
     pub(in crate::config) fn hide_rest(&self) {
-        self.rest.iter().for_each(|entry| self.reader.mask(entry.value.place().span.clone()));
+        self.rest.iter().for_each(|entry| self.reader.mask(entry.value.place()));
     }
 
     /// Reports the keys that are not known.
@@ -132,7 +189,7 @@ impl<'a> Table<'a> {
                 None => format!(", expected one of {}", self.known.join(", ")),
             };
             place.path.clone_from(&self.place.path);
-            self.reader.misplaced(&place, format!("unknown key {}{hint}", quoted(key)));
+            self.reader.wrong_key(&place, format!("unknown key {}{hint}", quoted(key)));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One value of the file, and how to get something typed out of it.
+//! One value of a file, and how to get something typed out of it.
 
 use std::time::Duration;
 
@@ -100,7 +100,7 @@ impl<'a> Value<'a> {
         expected: &str,
         parser: impl FnOnce(&str) -> Result<T, Invalid>,
     ) -> Option<Written<T>> {
-        self.reader.mask(self.place.span.clone());
+        self.reader.mask(&self.place);
         self.parse_shown(Shown::No, expected, parser)
     }
 
@@ -168,7 +168,7 @@ impl<'a> Value<'a> {
         };
         let element = |(index, element): (usize, &'a toml::Spanned<DeValue<'a>>)| {
             let path = format!("{}[{index}]", self.place.path);
-            let place = Place { path, span: element.span() };
+            let place = Place { path, span: element.span(), ..self.place };
             Self { reader: self.reader, place, raw: element.get_ref() }
         };
         Some(array.iter().enumerate().map(element).collect())
