@@ -83,6 +83,8 @@ struct Outcome {
     request_is_read: bool,
     /// The client was left in the middle of something, so nothing sensible can follow.
     client_is_owed: bool,
+    /// The client was told to come back, and has a whole body.
+    said_farewell: bool,
     reached: Reached,
     /// How it ended after it had switched to another protocol.
     switched: Option<Ended>,
@@ -143,6 +145,7 @@ impl Forward<'_> {
         let whole =
             matches!(outcome.end.reason, CloseReason::Completed | CloseReason::UpstreamClosed);
         match (whole, answer.to) {
+            _ if outcome.said_farewell => After::Close,
             (true, _) if answer.close || !outcome.request_is_read => After::Close,
             (true, _) => After::KeepAlive,
             (false, Framing::UntilClose) => {
@@ -195,12 +198,14 @@ impl Forward<'_> {
                     sent: None,
                     request_is_read: false,
                     client_is_owed: false,
+                    said_farewell: false,
                     reached,
                     switched: Some(switched),
                 };
             }
         };
         let Rest { upstream, upstream_is_clean, request_is_read, client_is_owed, .. } = rest;
+        let said_farewell = rest.said_farewell;
         if let Some(connection) = upstream {
             let clean =
                 upstream_is_clean && sent.is_some_and(|(_, answer)| answer.upstream_keep_alive);
@@ -210,7 +215,16 @@ impl Forward<'_> {
             }
         }
         let switched = None;
-        Outcome { end, denial, sent, request_is_read, client_is_owed, reached, switched }
+        Outcome {
+            end,
+            denial,
+            sent,
+            request_is_read,
+            client_is_owed,
+            said_farewell,
+            reached,
+            switched,
+        }
     }
 
     /// Counts that it was refused at a limit.

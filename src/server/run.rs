@@ -16,7 +16,9 @@ use super::{certificates, descriptors, notify};
 use crate::admin::AdminApp;
 use crate::client::Accepted;
 use crate::client::tls::TlsServer;
+use crate::clock;
 use crate::config::model::{Bind, Config, Drain, Listener, TcpKeepalive};
+use crate::live::farewell::Farewells;
 use crate::live::registry::Registry;
 use crate::proxy::app::{App, LAST_LOOK, Shared};
 use crate::proxy::snapshot::{Snapshot, SnapshotError};
@@ -236,7 +238,8 @@ async fn end(
     while acceptors.join_next().await.is_some() {}
     // What lay in the kernel becomes an exchange now.
     tokio::time::sleep(2 * LAST_LOOK).await;
-    registry.drain_all(drain.spread);
+    let Drain { grace, spread, notify, .. } = *drain;
+    registry.drain_all(Farewells { began: clock::now(), grace, spread, notify });
     if tokio::time::timeout(drain.grace, registry.emptied()).await.is_err() {
         tracing::warn!(open = registry.open(), "grace is over");
         registry.end_all();

@@ -38,6 +38,8 @@ mod events;
 mod failover;
 /// Upstreams that fail: what the client sees, and the one reason for it.
 mod failure;
+/// What event streams are told while the process drains, and when.
+mod farewell;
 /// What becomes of header fields and targets, on the way up and on the way down.
 mod forwarding;
 /// Which endpoints are fit to be picked: by question and by experience.
