@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::admit::Admitted;
 use super::answer::{Answer, Asker};
 use super::app::{Context, date};
+use super::contain::contain;
 use super::exchange::{After, Request};
 use super::key;
 use super::reply::{CLIENT_LEFT, Denial};
@@ -100,7 +101,9 @@ impl Forward<'_> {
         mut meter: Meter,
     ) -> After {
         let place = self.context.shared.registry.enter();
-        let outcome = self.exchange(client, head, admitted, &place, &mut meter).await;
+        // Boxed, too, so that a connection between two requests holds no room for it.
+        let exchange = Box::pin(self.exchange(client, head, admitted, &place, &mut meter));
+        let Ok(outcome) = contain(exchange).await else { return self.broken(meter) };
         let reason = outcome.end.reason;
         if reason == CloseReason::Limit {
             self.refused(Limit::Body);
@@ -138,6 +141,18 @@ impl Forward<'_> {
         };
         self.context.snapshot.config.log.access.ended(record, reason, totals, duration);
         after
+    }
+
+    /// A panic was its end. What the client has of a response is not known, so it must not look
+    /// whole.
+    fn broken(&self, meter: Meter) -> After {
+        let (reason, status) = (CloseReason::ProxyError, PROXY_ERROR);
+        let totals = meter.totals();
+        let (kind, duration) = meter.close(reason, status, clock::now());
+        let reached = Reached::default();
+        let record = self.record(&reached, kind, status);
+        self.context.snapshot.config.log.access.ended(record, reason, totals, duration);
+        After::Abort { patience: self.rules.stream.slow_client_timeout }
     }
 
     /// What becomes of the client's connection after a response whose head was sent.
@@ -354,6 +369,9 @@ impl Forward<'_> {
 
 /// 101 Switching Protocols.
 pub(super) const SWITCHING: u16 = 101;
+
+/// 500 Internal Server Error.
+const PROXY_ERROR: u16 = 500;
 
 /// Spreads a count over all bits, so that the pings of two connections have little in common.
 fn mix(number: u64) -> u64 {

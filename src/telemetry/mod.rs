@@ -7,3 +7,4 @@ pub mod limited;
 pub mod log;
 pub mod meter;
 pub mod metrics;
+pub mod panics;
