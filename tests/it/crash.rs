@@ -20,6 +20,10 @@ const TOO_LONG: Duration = Duration::MAX;
 #[ignore = "it is the process that the tests of this file talk to"]
 fn the_process() {
     let path = std::env::args().next_back().unwrap();
+    // Whoever runs all tests that are ignored gives no file.
+    if !path.ends_with(".toml") {
+        return;
+    }
     let mut config = config::load(Path::new(&path)).unwrap();
     for route in config.routes.iter_mut().filter(|route| route.name == "all") {
         let Target::Proxy(rules) = &mut route.target else { continue };
