@@ -11,6 +11,8 @@ use super::model::{Dialect, Level, ProxyProtocol, RetryOn, SlowClient, TlsVersio
 pub const DRAIN_GRACE: Duration = Duration::from_secs(300);
 /// `server.drain.min_wait`: without a load balancer in front nobody needs to notice first.
 pub const DRAIN_MIN_WAIT: Duration = Duration::ZERO;
+/// `server.drain.notify`: whoever is told comes back sooner, and to the right place.
+pub const DRAIN_NOTIFY: bool = true;
 /// `server.drain.spread`: clients that come back over twenty seconds are no stampede.
 pub const DRAIN_SPREAD: Duration = Duration::from_secs(20);
 
@@ -134,6 +136,8 @@ pub const HEARTBEAT_TEXT: &str = ": keep-alive";
 pub const COMMIT_AFTER: Option<Duration> = None;
 /// `sse.error_event`: an SDK raises an error that says why.
 pub const ERROR_EVENT: bool = true;
+/// `sse.retry`: browsers wait three seconds by themselves; a restarted process is there sooner.
+pub const SSE_RETRY: Duration = Duration::from_secs(2);
 
 /// `routes.NAME.upgrade`: what browsers switch to.
 pub const UPGRADE: &str = "websocket";

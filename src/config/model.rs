@@ -63,6 +63,9 @@ pub struct Drain {
     pub grace: Duration,
     /// How long to go on accepting after readiness was withdrawn.
     pub min_wait: Duration,
+    /// Whether clients are told to come back: `retry:` on event streams, a close frame on
+    /// WebSockets.
+    pub notify: bool,
     /// Farewells are spread over this, so that clients do not come back all at once.
     pub spread: Duration,
 }
@@ -426,6 +429,8 @@ pub struct Sse {
     pub commit_after: Option<Duration>,
     /// Whether a broken upstream is told to the client as an event in its dialect.
     pub error_event: bool,
+    /// How long clients are told to wait, at least, before they come back after a drain.
+    pub retry: Duration,
 }
 
 /// `[routes.NAME.websocket]`; `None` is `"off"`.

@@ -59,7 +59,7 @@ bind = "{admin}"
 
 [server.drain]
 grace = "2s"
-spread = "1s"                             # WebSockets are told within the grace
+spread = "0s"                             # the few pages may come back all at once
 
 [log]
 format = "text"

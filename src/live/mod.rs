@@ -1,5 +1,6 @@
 //! What is open, and why it ended.
 
+pub mod farewell;
 pub mod kind;
 pub mod reason;
 pub mod registry;

@@ -1,12 +1,13 @@
 //! The exchanges that are open: counted, and told to end.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::Context;
-use std::time::Duration;
 
 use atomic_waker::AtomicWaker;
 use tokio::sync::Notify;
+
+use super::farewell::Farewells;
 
 /// Locks in the registry. One would do for hundreds of exchanges a second; more of them keep the
 /// workers out of each other's way at many thousands.
@@ -20,8 +21,8 @@ pub struct Registry {
     open: AtomicU64,
     /// Connections that may have to send when their exchanges are over.
     carriers: AtomicU64,
-    /// What [`Entry::draining`] of a new exchange is.
-    draining: AtomicU64,
+    /// The plan, once the process drains; every entry sees it.
+    farewells: Arc<OnceLock<Farewells>>,
     emptied: Notify,
 }
 
@@ -30,21 +31,20 @@ pub struct Registry {
 pub enum Order {
     /// Nothing.
     RunOn,
-    /// The process drains: say farewell within this time, if there is a way to say it.
-    Drain {
-        /// Over this the farewells of all exchanges are spread.
-        spread: Duration,
-    },
+    /// The process drains: say farewell in its turn, if there is a way to say it.
+    Drain(Farewells),
     /// End now.
-    End,
+    End {
+        /// Say farewell, if that was not done before.
+        farewell: bool,
+    },
 }
 
 /// One open exchange, as seen from outside of its task.
 #[derive(Default)]
 pub struct Entry {
     ended: AtomicBool,
-    /// Milliseconds of the spread, plus one; 0 while nothing drains.
-    draining: AtomicU64,
+    farewells: Arc<OnceLock<Farewells>>,
     waker: AtomicWaker,
     /// Its number among all exchanges.
     number: u64,
@@ -59,12 +59,11 @@ impl Entry {
 
     /// What the exchange was told; its task is woken when that changes.
     pub fn poll_order(&self, cx: &mut Context<'_>) -> Order {
-        if self.poll_ended(cx) {
-            return Order::End;
-        }
-        match self.draining.load(Ordering::Acquire) {
-            0 => Order::RunOn,
-            millis => Order::Drain { spread: Duration::from_millis(millis - 1) },
+        let ended = self.poll_ended(cx);
+        match self.farewells.get() {
+            farewells if ended => Order::End { farewell: farewells.is_none_or(|plan| plan.notify) },
+            Some(farewells) if farewells.notify => Order::Drain(*farewells),
+            _ => Order::RunOn,
         }
     }
 
@@ -77,11 +76,6 @@ impl Entry {
     /// spread evenly (the golden ratio's low-discrepancy sequence).
     pub fn fraction(&self) -> f64 {
         (self.number as f64 * 0.618_033_988_749_895).fract()
-    }
-
-    fn drain(&self, draining: u64) {
-        self.draining.store(draining, Ordering::Release);
-        self.waker.wake();
     }
 
     fn end(&self) {
@@ -129,7 +123,8 @@ impl Registry {
     /// Enters a new exchange. One that comes while the process drains is told so, too.
     pub fn enter(self: &Arc<Self>) -> Place {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let entry = Arc::new(Entry { number, ..Entry::default() });
+        let farewells = Arc::clone(&self.farewells);
+        let entry = Arc::new(Entry { number, farewells, ..Entry::default() });
         self.open.fetch_add(1, Ordering::AcqRel);
         let mut shard = lock(&self.shards[number as usize % SHARDS]);
         // Places of the dead are reused here rather than looked for when they die: a full vector is
@@ -139,11 +134,6 @@ impl Registry {
         }
         shard.push(Arc::downgrade(&entry));
         drop(shard);
-        // Whoever tells all says it here first, so that it is heard either way.
-        match self.draining.load(Ordering::SeqCst) {
-            0 => {}
-            draining => entry.drain(draining),
-        }
         Place { entry, registry: Arc::clone(self) }
     }
 
@@ -158,11 +148,11 @@ impl Registry {
         self.open.load(Ordering::Acquire)
     }
 
-    /// Tells all that are open, and those that still come, that the process drains.
-    pub fn drain_all(&self, spread: Duration) {
-        let millis = u64::try_from(spread.as_millis()).unwrap_or(u64::MAX - 1);
-        self.draining.store(millis + 1, Ordering::SeqCst);
-        self.each(|entry| entry.drain(millis + 1));
+    /// Tells all that are open, and those that still come, that the process drains. It does so
+    /// once: a second plan changes nothing.
+    pub fn drain_all(&self, farewells: Farewells) {
+        let _ = self.farewells.set(farewells);
+        self.each(|entry| entry.waker.wake());
     }
 
     /// Tells all that are open now to end.
@@ -199,7 +189,10 @@ fn lock(shard: &Mutex<Vec<Weak<Entry>>>) -> std::sync::MutexGuard<'_, Vec<Weak<E
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::clock;
 
     #[test]
     fn places_are_given_back_and_swept() {
@@ -239,11 +232,31 @@ mod tests {
         let mut cx = Context::from_waker(std::task::Waker::noop());
         let before = registry.enter();
         assert_eq!(before.entry().poll_order(&mut cx), Order::RunOn);
-        let spread = Duration::from_secs(3);
-        registry.drain_all(spread);
+        let farewells = plan(true);
+        registry.drain_all(farewells);
         let after = registry.enter();
-        for place in [before, after] {
-            assert_eq!(place.entry().poll_order(&mut cx), Order::Drain { spread });
+        for place in [&before, &after] {
+            assert_eq!(place.entry().poll_order(&mut cx), Order::Drain(farewells));
         }
+        registry.end_all();
+        for place in [before, after] {
+            assert_eq!(place.entry().poll_order(&mut cx), Order::End { farewell: true });
+        }
+    }
+
+    #[test]
+    fn without_notice_nobody_is_told_before_the_end() {
+        let registry = Arc::new(Registry::default());
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let place = registry.enter();
+        registry.drain_all(plan(false));
+        assert_eq!(place.entry().poll_order(&mut cx), Order::RunOn);
+        registry.end_all();
+        assert_eq!(place.entry().poll_order(&mut cx), Order::End { farewell: false });
+    }
+
+    fn plan(notify: bool) -> Farewells {
+        let grace = Duration::from_secs(9);
+        Farewells { began: clock::now(), grace, spread: grace / 3, notify }
     }
 }

@@ -124,6 +124,7 @@ mod tests {
             heartbeat_text: ": x".into(),
             commit_after: None,
             error_event: true,
+            retry: Duration::ZERO,
         };
         let body = zipped.body(&sse, dialects(model::Dialect::Auto, "/"));
         assert!(!body.has_heartbeats());

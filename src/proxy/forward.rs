@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::admit::Admitted;
 use super::answer::{Answer, Asker};
 use super::app::{Context, date};
+use super::contain::contain;
 use super::exchange::{After, Request};
 use super::key;
 use super::reply::{CLIENT_LEFT, Denial};
@@ -83,6 +84,8 @@ struct Outcome {
     request_is_read: bool,
     /// The client was left in the middle of something, so nothing sensible can follow.
     client_is_owed: bool,
+    /// The client was told to come back, and has a whole body.
+    said_farewell: bool,
     reached: Reached,
     /// How it ended after it had switched to another protocol.
     switched: Option<Ended>,
@@ -98,7 +101,9 @@ impl Forward<'_> {
         mut meter: Meter,
     ) -> After {
         let place = self.context.shared.registry.enter();
-        let outcome = self.exchange(client, head, admitted, &place, &mut meter).await;
+        // Boxed, too, so that a connection between two requests holds no room for it.
+        let exchange = Box::pin(self.exchange(client, head, admitted, &place, &mut meter));
+        let Ok(outcome) = contain(exchange).await else { return self.broken(meter) };
         let reason = outcome.end.reason;
         if reason == CloseReason::Limit {
             self.refused(Limit::Body);
@@ -138,11 +143,24 @@ impl Forward<'_> {
         after
     }
 
+    /// A panic was its end. What the client has of a response is not known, so it must not look
+    /// whole.
+    fn broken(&self, meter: Meter) -> After {
+        let (reason, status) = (CloseReason::ProxyError, PROXY_ERROR);
+        let totals = meter.totals();
+        let (kind, duration) = meter.close(reason, status, clock::now());
+        let reached = Reached::default();
+        let record = self.record(&reached, kind, status);
+        self.context.snapshot.config.log.access.ended(record, reason, totals, duration);
+        After::Abort { patience: self.rules.stream.slow_client_timeout }
+    }
+
     /// What becomes of the client's connection after a response whose head was sent.
     fn after(&self, answer: Answer, outcome: &Outcome) -> After {
         let whole =
             matches!(outcome.end.reason, CloseReason::Completed | CloseReason::UpstreamClosed);
         match (whole, answer.to) {
+            _ if outcome.said_farewell => After::Close,
             (true, _) if answer.close || !outcome.request_is_read => After::Close,
             (true, _) => After::KeepAlive,
             (false, Framing::UntilClose) => {
@@ -199,12 +217,14 @@ impl Forward<'_> {
                     sent: None,
                     request_is_read: false,
                     client_is_owed: false,
+                    said_farewell: false,
                     reached,
                     switched: Some(switched),
                 };
             }
         };
         let Rest { upstream, upstream_is_clean, request_is_read, client_is_owed, .. } = rest;
+        let said_farewell = rest.said_farewell;
         if let Some(connection) = upstream {
             let clean =
                 upstream_is_clean && sent.is_some_and(|(_, answer)| answer.upstream_keep_alive);
@@ -214,7 +234,16 @@ impl Forward<'_> {
             }
         }
         let switched = None;
-        Outcome { end, denial, sent, request_is_read, client_is_owed, reached, switched }
+        Outcome {
+            end,
+            denial,
+            sent,
+            request_is_read,
+            client_is_owed,
+            said_farewell,
+            reached,
+            switched,
+        }
     }
 
     /// Counts that it was refused at a limit.
@@ -344,6 +373,9 @@ impl Forward<'_> {
 
 /// 101 Switching Protocols.
 pub(super) const SWITCHING: u16 = 101;
+
+/// 500 Internal Server Error.
+const PROXY_ERROR: u16 = 500;
 
 /// Spreads a count over all bits, so that the pings of two connections have little in common.
 fn mix(number: u64) -> u64 {

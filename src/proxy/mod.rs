@@ -4,6 +4,7 @@ pub mod admit;
 pub mod answer;
 pub mod app;
 pub mod asker;
+mod contain;
 pub mod early;
 pub mod enter;
 pub mod exchange;

@@ -1,5 +1,7 @@
 //! The response body, from the upstream's framing to the client's, with heartbeats in between.
 
+use std::time::Duration;
+
 use crate::http1::body::{BodyDecoder, BodyError, Piece};
 use crate::http1::encode::{self, LAST_CHUNK};
 use crate::http1::framing::Framing;
@@ -38,6 +40,15 @@ pub struct Shape<'a> {
     /// A comment line without a line end, if there are to be heartbeats. They are used only where
     /// the body has no length, since the length counts every byte.
     pub heartbeat: Option<&'a str>,
+}
+
+/// What ended a body before the upstream did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Farewell {
+    /// Its length.
+    pub bytes: u64,
+    /// It ends as its framing says. If not, it has to be cut.
+    pub is_whole: bool,
 }
 
 /// Follows one response body.
@@ -110,6 +121,38 @@ impl Download {
         frame(self.chunked, &event, out);
         self.heartbeat = None;
         Some(event.len() as u64)
+    }
+
+    /// Appends the end of a stream whose client is to come back after `retry`, if it may stand
+    /// here.
+    ///
+    /// The `retry` field is a line without a blank line behind it. It counts as soon as it is read
+    /// (WHATWG HTML §9.2.6), and what the blank line would add is an event without data: the SDKs
+    /// for Python dispatch one if there was a `retry`, and choke on it.
+    ///
+    /// A client that has to see a mark of its dialect would take a clean end for the whole answer.
+    /// It gets `failure` as its last event, and the cut. `EventSource` comes back after either.
+    pub fn push_farewell(
+        &mut self,
+        retry: Duration,
+        failure: Option<&Failure<'_>>,
+        out: &mut Vec<u8>,
+    ) -> Option<Farewell> {
+        let scanner = self.scanner.as_ref().filter(|_| self.open_ended && !self.done)?;
+        if !scanner.at_boundary() {
+            return None;
+        }
+        let mut text = format!("retry: {}\n", retry.as_millis()).into_bytes();
+        let is_whole = scanner.may_end();
+        if let Some(failure) = failure.filter(|_| !is_whole) {
+            text.extend_from_slice(&scanner.dialect().error_event(failure));
+        }
+        frame(self.chunked, &text, out);
+        if is_whole {
+            self.finish(out);
+        }
+        self.heartbeat = None;
+        Some(Farewell { bytes: text.len() as u64, is_whole })
     }
 
     /// Whether the whole body was read and passed on.
@@ -242,6 +285,49 @@ mod tests {
         let (mut download, mut out) = (chat(Framing::UntilClose), Vec::new());
         download.push(&mut &b"data: {}\n\ndata: [DONE]\n\n"[..], &mut out).1.unwrap();
         assert_eq!(download.end(), Eof::Clean);
+    }
+
+    #[test]
+    fn a_farewell_is_a_line_at_a_boundary_and_an_end() {
+        const RETRY: Duration = Duration::from_millis(2500);
+        let (mut download, mut out) = (body(Framing::Chunked, Framing::Chunked, ANY, BEAT), vec![]);
+        download.push(&mut &b"8\r\ndata: a\n\r\n"[..], &mut out).1.unwrap();
+        assert_eq!(download.push_farewell(RETRY, None, &mut out), None, "inside an event");
+        download.push(&mut &b"1\r\n\n\r\n"[..], &mut out).1.unwrap();
+        out.clear();
+        let said = download.push_farewell(RETRY, None, &mut out);
+        assert_eq!(said, Some(Farewell { bytes: 12, is_whole: true }));
+        assert_eq!(out, b"c\r\nretry: 2500\n\r\n0\r\n\r\n");
+
+        for shape in [
+            body(Framing::Length(9), Framing::Length(9), ANY, BEAT),
+            body(Framing::Chunked, Framing::Chunked, None, BEAT),
+        ] {
+            let mut download = shape;
+            assert_eq!(download.push_farewell(RETRY, None, &mut out), None, "{download:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_not_finished_ends_with_an_error() {
+        const RETRY: Duration = Duration::from_secs(2);
+        let failure = Failure { status: 503, kind: "drained", message: "gone" };
+        // Before its first event, a path is enough: silence is no answer.
+        for begins in ["", "data: {}\n\n"] {
+            let (mut download, mut out) = (chat(Framing::UntilClose), Vec::new());
+            download.push(&mut begins.as_bytes(), &mut out).1.unwrap();
+            out.clear();
+            let said = download.push_farewell(RETRY, Some(&failure), &mut out).unwrap();
+            assert!(!said.is_whole);
+            let text = String::from_utf8(out).unwrap();
+            assert!(text.contains("\r\nretry: 2000\ndata: {\"error\":"), "{text}");
+            assert!(text.ends_with("}\n\n\r\n"), "no last chunk: {text}");
+        }
+        let (mut download, mut out) = (chat(Framing::UntilClose), Vec::new());
+        download.push(&mut &b"data: {}\n\ndata: [DONE]\n\n"[..], &mut out).1.unwrap();
+        out.clear();
+        assert!(download.push_farewell(RETRY, Some(&failure), &mut out).unwrap().is_whole);
+        assert!(out.ends_with(b"retry: 2000\n\r\n0\r\n\r\n"));
     }
 
     #[test]

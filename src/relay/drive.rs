@@ -8,6 +8,7 @@
 //! sent again on another one, while the client is watched all the time.
 
 mod down;
+mod farewell;
 mod up;
 
 use std::future::poll_fn;
@@ -20,6 +21,7 @@ use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
 
+use self::farewell::Parting;
 use super::download::Download;
 use super::gate::{Gate, Look};
 use super::timers::{Due, Timers};
@@ -159,8 +161,12 @@ pub struct Link<'a, U> {
     /// The upstream's connection carried nothing but this exchange.
     upstream_clean: bool,
     client_eof: bool,
+    /// How far the farewell is.
+    parting: Parting,
     /// The exchange is over once the client has taken everything.
     ending: Option<End>,
+    /// Then its body is whole, although the upstream's is not.
+    ends_whole: bool,
 }
 
 /// What is left when an exchange is over.
@@ -174,6 +180,8 @@ pub struct Rest<U> {
     pub request_is_read: bool,
     /// What was written to the client ends in the middle of something.
     pub client_is_owed: bool,
+    /// The client was told to come back, and has a whole body.
+    pub said_farewell: bool,
     /// Upstream bytes behind its last head.
     pub early: Vec<u8>,
 }
@@ -220,7 +228,9 @@ impl<'a, U: Wire> Link<'a, U> {
             lost: None,
             upstream_clean: true,
             client_eof: false,
+            parting: Parting::Unasked,
             ending: None,
+            ends_whole: false,
         };
         link.arm_earlier();
         link
@@ -367,13 +377,14 @@ impl<'a, U: Wire> Link<'a, U> {
             upstream_is_clean: complete && sent && self.upstream_clean,
             request_is_read: self.upload.is_done(),
             client_is_owed: !self.to_client.is_empty(),
+            said_farewell: self.ends_whole && self.to_client.is_empty(),
             early: self.inbox,
         }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<Event> {
-        if self.around.entry.poll_ended(cx) {
-            return Poll::Ready(Event::End(CloseReason::Drained.into()));
+        if let Break(event) = self.obey(cx) {
+            return Poll::Ready(event);
         }
         // Looked at first: a timer that waits until nothing moves waits for ever in a flood.
         if self.armed.is_some_and(|at| at <= clock::now())
@@ -401,6 +412,7 @@ impl<'a, U: Wire> Link<'a, U> {
                 return Break(Event::End(end));
             }
             moved |= self.read_upstream(cx, scratch)?;
+            moved |= self.parting == Parting::Due && self.part(clock::now());
         }
         moved |= self.read_client(cx, scratch)?;
         if !moved {
@@ -444,6 +456,7 @@ impl<'a, U: Wire> Link<'a, U> {
             }
             Due::Nothing | Due::End(_) => {}
         }
+        let parts = self.part(now);
         self.armed = None;
         self.arm_earlier();
         match due {
@@ -451,9 +464,9 @@ impl<'a, U: Wire> Link<'a, U> {
             Due::End(reason) => Break(Event::End(reason.into())),
             Due::Heartbeat => {
                 let moved = self.heartbeat(cx, out)?;
-                Continue(moved || opens)
+                Continue(moved || opens || parts)
             }
-            Due::Nothing => Continue(opens),
+            Due::Nothing => Continue(opens || parts),
         }
     }
 
@@ -492,7 +505,9 @@ impl<'a, U: Wire> Link<'a, U> {
     fn arm_earlier(&mut self) {
         let due = self.timers.next(self.around.rules);
         let gate = self.gate.as_ref().and_then(Gate::look_at);
-        let Some(next) = due.into_iter().chain(self.look_at).chain(gate).min() else { return };
+        let parting = self.parting.at();
+        let next = due.into_iter().chain(self.look_at).chain(gate).chain(parting).min();
+        let Some(next) = next else { return };
         if self.armed.is_none_or(|armed| next < armed) {
             self.armed = Some(next);
             self.sleep.as_mut().reset(next.into());

@@ -17,6 +17,7 @@ use super::websocket::{Due, PING_FRAME_BYTES, Seen, Side, WebSocket};
 use crate::client::{Client, poll_read};
 use crate::clock;
 use crate::config::model::SlowClient;
+use crate::live::farewell::Farewells;
 use crate::live::reason::CloseReason;
 use crate::live::registry::Order;
 use crate::outbox::Outbox;
@@ -131,8 +132,9 @@ impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
     fn poll(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<CloseReason> {
         match self.around.entry.poll_order(cx) {
             Order::RunOn => {}
-            Order::Drain { spread } => self.plan_farewell(spread),
-            Order::End => match self.machine.as_ref().map(WebSocket::ending) {
+            Order::Drain(farewells) => self.plan_farewell(&farewells),
+            Order::End { farewell: false } => return Poll::Ready(CloseReason::Drained),
+            Order::End { farewell: true } => match self.machine.as_ref().map(WebSocket::ending) {
                 // Told already, or nothing can be told.
                 Some(Some(reason)) if !self.last_call => return Poll::Ready(reason),
                 None => return Poll::Ready(CloseReason::Drained),
@@ -502,10 +504,10 @@ impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
         self.arm_earlier();
     }
 
-    fn plan_farewell(&mut self, spread: Duration) {
+    fn plan_farewell(&mut self, farewells: &Farewells) {
         if self.farewell_at.is_none() && self.machine.as_ref().is_some_and(|m| m.ending().is_none())
         {
-            self.farewell_at = Some(clock::now() + spread.mul_f64(self.around.entry.fraction()));
+            self.farewell_at = Some(farewells.endless(self.around.entry.fraction()));
             self.arm_earlier();
         }
     }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::accept::Places;
 use super::listeners::Listeners;
+use crate::clock;
 use crate::config::model::Drain;
+use crate::live::farewell::Farewells;
 use crate::live::registry::Registry;
 use crate::proxy::app::LAST_LOOK;
 
@@ -24,7 +26,8 @@ pub async fn drain(rules: &Drain, registry: &Registry, listeners: &mut Listeners
         listeners.close().await;
         // What lay in the kernel becomes an exchange now.
         tokio::time::sleep(2 * LAST_LOOK).await;
-        registry.drain_all(rules.spread);
+        let Drain { grace, spread, notify, .. } = *rules;
+        registry.drain_all(Farewells { began: clock::now(), grace, spread, notify });
         if tokio::time::timeout(rules.grace, registry.emptied()).await.is_err() {
             tracing::warn!(open = registry.open(), "grace is over");
             registry.end_all();

@@ -71,6 +71,12 @@ impl Marks {
         self.dialect.is_some_and(|dialect| dialect != Dialect::Plain) && !self.ended
     }
 
+    /// Whether it has said its end, or speaks nothing that has one. Before its first event it is
+    /// taken for what is most likely, since nothing is no answer in any dialect.
+    pub fn may_end(&self) -> bool {
+        self.ended || self.dialect() == Dialect::Plain
+    }
+
     /// A part of a line was read, and its end was not.
     pub(super) fn part(&mut self, part: &[u8]) {
         let length = usize::from(self.length);

@@ -61,6 +61,11 @@ impl Scanner {
         self.marks.is_unfinished()
     }
 
+    /// Whether nobody misses anything if the stream ends here: it has said its end, or needs none.
+    pub fn may_end(&self) -> bool {
+        self.marks.may_end()
+    }
+
     /// Whether an event of our own may be written, once the upstream has failed.
     ///
     /// An unfinished event without data is taken over: the last `event` line counts. (Ended by a

@@ -1,13 +1,15 @@
 //! Sets up logging for the process.
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _, Stdout, Write};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
+use super::panics;
 use crate::config::model::{Level, Log, LogFormat};
 
 /// Lines that wait to be written. A log that nobody reads must not stop the streams: beyond these,
@@ -17,24 +19,28 @@ const QUEUED_LINES: usize = 16 * 1024;
 /// Changes the level of the log that was set up.
 static LEVELS: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
+/// Lines that found no room in the queue.
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// Lines that could not be written: nobody holds the other end of the pipe, the disk is full.
+static UNWRITTEN: AtomicU64 = AtomicU64::new(0);
 
 /// Writes the lines that still wait when it is dropped.
 #[must_use]
 pub struct LogGuard(#[expect(dead_code, reason = "held for its drop")] WorkerGuard);
 
-/// Begins to log to standard output, from a thread of its own.
+/// Begins to log to standard output, from a thread of its own; panics are logged, too.
 ///
 /// pingora's own lines come through too, at warnings and above: what it reports at `info` is said
 /// better by the access log.
 pub fn init(log: &Log) -> LogGuard {
-    let terminal = std::io::stdout().is_terminal();
+    let terminal = io::stdout().is_terminal();
     let format = log.format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(QUEUED_LINES)
         .lossy(true)
         .thread_name("longwire-log")
-        .finish(std::io::stdout());
+        .finish(Output { stdout: io::stdout(), told: 0 });
     let _ = DROPPED.set(writer.error_counter());
     let layer = fmt::layer().with_writer(writer);
     let layer = match format {
@@ -45,6 +51,7 @@ pub fn init(log: &Log) -> LogGuard {
     let installed = tracing_subscriber::registry().with(filter).with(layer).try_init();
     let _ = LEVELS.set(levels);
     installed.expect("logging is set up once in a process");
+    panics::log_all();
     LogGuard(guard)
 }
 
@@ -72,7 +79,42 @@ fn filter(level: Level) -> EnvFilter {
     }
 }
 
-/// Lines dropped so far because nobody read the log.
+/// Lines lost so far because nobody read the log, or it could not be written.
 pub fn dropped_lines() -> u64 {
-    DROPPED.get().map_or(0, |dropped| dropped.dropped_lines() as u64)
+    let dropped = DROPPED.get().map_or(0, |dropped| dropped.dropped_lines() as u64);
+    dropped + UNWRITTEN.load(Ordering::Relaxed)
+}
+
+/// What the log's thread writes to.
+struct Output {
+    stdout: Stdout,
+    /// Lost lines that were told of.
+    told: u64,
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stdout.write(bytes)
+    }
+
+    /// Writes one line.
+    fn write_all(&mut self, line: &[u8]) -> io::Result<()> {
+        let written = self.stdout.write_all(line);
+        if written.is_err() {
+            UNWRITTEN.fetch_add(1, Ordering::Relaxed);
+        }
+        written
+    }
+
+    /// Called when no line waits any more: so there is room for one that tells of those that were
+    /// lost, and it stands where they would have stood.
+    fn flush(&mut self) -> io::Result<()> {
+        self.stdout.flush()?;
+        let lost = dropped_lines();
+        if lost > self.told {
+            tracing::warn!(lines = lost - self.told, "log lines were lost");
+            self.told = lost;
+        }
+        Ok(())
+    }
 }

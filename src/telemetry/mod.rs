@@ -7,4 +7,5 @@ pub mod limited;
 pub mod log;
 pub mod meter;
 pub mod metrics;
+pub mod panics;
 mod series;

@@ -12,30 +12,30 @@ const HTTP1: [&str; 2] = ["longwire_connections_active{", "protocol=\"http/1.1\"
 const ACCEPTED: [&str; 1] = ["longwire_connections_accepted_total{"];
 
 /// A server that a page is for, and a certificate for what stands in front of it.
-struct Stage {
-    server: Peer,
+pub struct Stage {
+    pub server: Peer,
     folder: tempfile::TempDir,
 }
 
 impl Stage {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let server = Peer::serve(&["node", "browser-h2/server.mjs"]).await;
         let folder = tempfile::tempdir().unwrap();
         certify(folder.path());
         Self { server, folder }
     }
 
-    fn file(&self, name: &str) -> String {
+    pub fn file(&self, name: &str) -> String {
         self.folder.path().join(name).to_str().unwrap().to_owned()
     }
 
     /// A proxy with TLS.
-    fn secure(&self) -> ProxyBuilder {
+    pub fn secure(&self) -> ProxyBuilder {
         Proxy::to(self.server.address).listener(&self.tls())
     }
 
     /// One that listens at `address`, too.
-    fn secure_at(&self, address: SocketAddr) -> ProxyBuilder {
+    pub fn secure_at(&self, address: SocketAddr) -> ProxyBuilder {
         let tls = self.tls();
         self.secure().tables(&format!("[listeners.again]\nbind = [\"{address}\"]\n{tls}"))
     }
@@ -65,7 +65,7 @@ fn certify(folder: &Path) {
     std::fs::write(folder.join("chat.key"), key.serialize_pem()).unwrap();
 }
 
-fn secure_url(proxy: &Proxy) -> String {
+pub fn secure_url(proxy: &Proxy) -> String {
     format!("https://{}", proxy.address)
 }
 

@@ -10,13 +10,13 @@ fn chunk(text: &str) -> String {
 }
 
 /// One API of model servers: where it is, how a stream of it begins and how it ends.
-struct Api {
+pub struct Api {
     path: &'static str,
-    begins: &'static str,
+    pub begins: &'static str,
     ends: &'static str,
     /// Programs that read it with an SDK, and the base URL that they want behind the proxy's.
-    sdks: &'static [&'static [&'static str]],
-    base: &'static str,
+    pub sdks: &'static [&'static [&'static str]],
+    pub base: &'static str,
 }
 
 const CHAT: Api = Api {
@@ -63,7 +63,7 @@ const MESSAGES: Api = Api {
     base: "",
 };
 
-const APIS: [&Api; 3] = [&CHAT, &RESPONSES, &MESSAGES];
+pub const APIS: [&Api; 3] = [&CHAT, &RESPONSES, &MESSAGES];
 
 /// An upstream that writes `body`, framed, and hangs up.
 async fn hanging_up(body: String) -> Upstream {

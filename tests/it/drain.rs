@@ -54,7 +54,7 @@ async fn streams_run_on_to_their_end_and_nothing_new_is_accepted() {
 #[tokio::test]
 async fn at_grace_what_is_still_open_is_cut_and_logged() {
     let upstream = Upstream::sse(|mut upstream| async move {
-        upstream.chunk("data: a\n\n").await;
+        upstream.chunk("data: a\n").await;
         upstream.hold().await;
     })
     .await;

@@ -22,6 +22,8 @@ mod browser_h2;
 mod cli;
 /// Pages of other origins.
 mod cors;
+/// Panics, and what the kernel refuses: what goes on.
+mod crash;
 /// `longwire demo`: its page in a browser, its model under SDKs.
 mod demo;
 /// What model APIs' streams end with and fail with, and what SDKs make of it.
@@ -38,6 +40,8 @@ mod events;
 mod failover;
 /// Upstreams that fail: what the client sees, and the one reason for it.
 mod failure;
+/// What event streams are told while the process drains, and when.
+mod farewell;
 /// What becomes of header fields and targets, on the way up and on the way down.
 mod forwarding;
 /// Which endpoints are fit to be picked: by question and by experience.
@@ -62,6 +66,8 @@ mod leave;
 mod limits;
 /// Where clients connect: unix sockets, IPv6, the PROXY protocol, and when there are too many.
 mod listeners;
+/// A log that nobody reads.
+mod log_pipe;
 /// Requests that two servers could read in two ways.
 mod malformed;
 /// Names whose addresses change.
@@ -94,6 +100,8 @@ mod timeouts;
 mod tls;
 /// Upstreams behind unix sockets, TLS and HTTP/2.
 mod upstream_kinds;
+/// A wall clock that jumps.
+mod wall_clock;
 /// WebSockets: who may open one, and what is tunnelled.
 mod websocket;
 /// WebSockets: every way in which one ends, clients that do not read, many at once.

@@ -364,6 +364,21 @@ async fn at_grace_those_not_told_yet_are_told() {
     assert!(asked.elapsed() < millis(1500), "{:?}", asked.elapsed());
 }
 
+#[tokio::test]
+async fn without_notice_a_websocket_is_cut_at_grace_without_a_word() {
+    let upstream = agreeing(Ws::echo).await;
+    let server = "workers = 2\ndrain = { grace = \"600ms\", spread = \"0s\", notify = false }";
+    let mut proxy = Proxy::to(upstream.address).server(server).start().await;
+    let mut client = Ws::open(&proxy).await;
+    let asked = Instant::now();
+    proxy.signal("TERM");
+    client.ends().await;
+    let after = asked.elapsed();
+    assert!(after >= millis(590), "{after:?}");
+    assert_eq!(proxy.exit_code().await, Some(0));
+    assert_eq!(proxy.reason().await, "drained");
+}
+
 async fn handshakes(workers: u32) {
     const TASKS: usize = 64;
     const ALL: usize = 10_000;

@@ -1,5 +1,7 @@
 //! How a route hands requests to its upstream: timeouts, heartbeats, slow clients, `Host`.
 
+use std::time::Duration;
+
 use super::access::{access, cors};
 use super::auth::auth;
 use super::fields::headers;
@@ -127,10 +129,11 @@ fn sse(mut table: Table<'_>) -> Sse {
     let text = text.and_then(|value| value.parse("a comment such as \": ping\"", heartbeat_text));
     let commit_after = table.deadline("commit_after", defaults::COMMIT_AFTER);
     let error_event = table.boolean("error_event", defaults::ERROR_EVENT);
+    let retry = table.duration("retry", defaults::SSE_RETRY, (Duration::ZERO, DURATION_MAX));
     table.finish();
     let heartbeat_text =
         text.map_or_else(|| defaults::HEARTBEAT_TEXT.to_owned(), |written| written.value);
-    Sse { heartbeat, heartbeat_text, commit_after, error_event }
+    Sse { heartbeat, heartbeat_text, commit_after, error_event, retry }
 }
 
 /// HTML, 9.2.5: `comment = colon *any-char end-of-line`. A line end in it would begin a field.

@@ -29,6 +29,7 @@ fn drain(mut table: Table<'_>) -> Drain {
     let drain = Drain {
         grace: table.duration("grace", defaults::DRAIN_GRACE, any),
         min_wait: table.duration("min_wait", defaults::DRAIN_MIN_WAIT, any),
+        notify: table.boolean("notify", defaults::DRAIN_NOTIFY),
         spread: table.duration("spread", defaults::DRAIN_SPREAD, any),
     };
     table.finish();

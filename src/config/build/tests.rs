@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use crate::config::model::{
     Access, ActiveHealth, Address, Algorithm, Auth, Balance, Bind, CertificateFiles, ClientAuth,
-    Config, Cors, CorsOrigin, Dialect, Endpoint, ForwardAuth, HashKey, Health, JwtAuth, KeySource,
-    Limits, Listener, ListenerTls, Network, PassiveHealth, Pool, Protocols, Proxy, ProxyProtocol,
-    Queue, RateKey, RateLimit, Retry, RetryOn, SlowClient, Sse, Stream, Target, TcpKeepalive,
-    TlsVersion, Upstream, UpstreamTls,
+    Config, Cors, CorsOrigin, Dialect, Drain, Endpoint, ForwardAuth, HashKey, Health, JwtAuth,
+    KeySource, Limits, Listener, ListenerTls, Network, PassiveHealth, Pool, Protocols, Proxy,
+    ProxyProtocol, Queue, RateKey, RateLimit, Retry, RetryOn, SlowClient, Sse, Stream, Target,
+    TcpKeepalive, TlsVersion, Upstream, UpstreamTls,
 };
 use crate::config::{SystemEnv, parse};
 
@@ -104,6 +104,17 @@ fn every_key_of_an_upstream_is_read() {
 }
 
 #[test]
+fn every_key_of_the_drain_is_read() {
+    let expected = Drain {
+        grace: seconds(5400),
+        min_wait: Duration::from_millis(250),
+        notify: false,
+        spread: seconds(7),
+    };
+    assert_eq!(read(EVERYTHING).server.drain, expected);
+}
+
+#[test]
 fn every_key_of_a_listener_is_read() {
     let config = read(EVERYTHING);
     assert_eq!(config.server.max_connections, Some(5000));
@@ -184,6 +195,7 @@ fn every_key_of_a_route_that_concerns_failure_is_read() {
         heartbeat_text: ": still here".to_owned(),
         commit_after: Some(seconds(10)),
         error_event: false,
+        retry: Duration::from_millis(1500),
     };
     assert_eq!(proxy.sse, sse);
 }

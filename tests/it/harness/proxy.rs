@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::Child;
+use tokio::sync::OwnedMutexGuard;
+use tokio::task::JoinHandle;
 
 use super::{Client, Peer, soon, until};
 
@@ -16,6 +18,9 @@ pub struct Proxy {
     pub address: SocketAddr,
     pub admin: SocketAddr,
     log: Arc<Mutex<Vec<Value>>>,
+    /// Whoever reads the log takes it for each line.
+    log_gate: Arc<tokio::sync::Mutex<()>>,
+    log_reader: JoinHandle<()>,
     _config: tempfile::NamedTempFile,
 }
 
@@ -27,6 +32,7 @@ pub struct ProxyBuilder {
     route: String,
     rest: String,
     within: Vec<String>,
+    command: Vec<String>,
     log_level: String,
 }
 
@@ -51,6 +57,7 @@ impl Proxy {
             route: String::new(),
             rest: String::new(),
             within: Vec::new(),
+            command: vec![env!("CARGO_BIN_EXE_longwire").into(), "run".into(), "-c".into()],
             log_level: "info".into(),
         }
     }
@@ -108,6 +115,17 @@ impl Proxy {
         })
         .await;
         self.log(message)
+    }
+
+    /// Reads nothing more of the log until this is dropped.
+    pub async fn hold_log(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.log_gate).lock_owned().await
+    }
+
+    /// Closes the pipe that the log is written to.
+    pub async fn close_log(&mut self) {
+        self.log_reader.abort();
+        let _ = (&mut self.log_reader).await;
     }
 
     /// The reason of the only exchange that has ended so far.
@@ -196,6 +214,12 @@ impl ProxyBuilder {
         self
     }
 
+    /// Another command line than `longwire run -c`, to be followed by the path of the file.
+    pub fn command(mut self, command: &[&str]) -> Self {
+        self.command = command.iter().map(ToString::to_string).collect();
+        self
+    }
+
     /// What is logged.
     pub fn log_level(mut self, level: &str) -> Self {
         self.log_level = level.into();
@@ -210,7 +234,7 @@ impl ProxyBuilder {
 
     /// Starts it and waits until it listens.
     pub async fn start(self) -> Proxy {
-        let Self { server, listener, upstream, route, rest, within, log_level } = self;
+        let Self { server, listener, upstream, route, rest, within, command, log_level } = self;
         let text = format!(
             "[server]\n{server}\n[listeners.web]\nbind = [\"127.0.0.1:0\"]\n{listener}\n\
              [upstreams.up]\n{upstream}\n[routes.all]\nupstream = \"up\"\n{route}\n\
@@ -218,9 +242,7 @@ impl ProxyBuilder {
         );
         let config = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
         std::fs::write(config.path(), &text).unwrap();
-        let command = within.iter().map(String::as_str);
-        let command: Vec<_> =
-            command.chain([env!("CARGO_BIN_EXE_longwire"), "run", "-c"]).collect();
+        let command: Vec<_> = within.iter().chain(&command).map(String::as_str).collect();
         let mut child = Peer::program(&command)
             .arg(config.path())
             .stdout(Stdio::piped())
@@ -231,8 +253,11 @@ impl ProxyBuilder {
         let mut stderr = child.stderr.take().unwrap();
         let log = Arc::new(Mutex::new(Vec::<Value>::new()));
         let lines = Arc::clone(&log);
-        tokio::spawn(async move {
+        let log_gate = Arc::new(tokio::sync::Mutex::new(()));
+        let gate = Arc::clone(&log_gate);
+        let log_reader = tokio::spawn(async move {
             while let Ok(Some(line)) = stdout.next_line().await {
+                drop(gate.lock().await);
                 let line = serde_json::from_str(&line).unwrap_or(Value::String(line));
                 lines.lock().unwrap().push(line);
             }
@@ -254,6 +279,6 @@ impl ProxyBuilder {
         let (Some(address), Some(admin)) = (find("listening"), find("admin")) else {
             panic!("the proxy did not start:\n{}\n{text}", errors.await.unwrap());
         };
-        Proxy { child, address, admin, log, _config: config }
+        Proxy { child, address, admin, log, log_gate, log_reader, _config: config }
     }
 }
