@@ -24,7 +24,7 @@ fn the_process() {
     if !path.ends_with(".toml") {
         return;
     }
-    let mut config = config::load(Path::new(&path)).unwrap();
+    let mut config = config::load(Path::new(&path)).unwrap().config;
     for route in config.routes.iter_mut().filter(|route| route.name == "all") {
         let Target::Proxy(rules) = &mut route.target else { continue };
         rules.timeouts.idle = Some(TOO_LONG);
@@ -34,7 +34,7 @@ fn the_process() {
     let workers = config.server.workers;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(workers).enable_all().build().unwrap();
-    runtime.block_on(async { run::bind(config).unwrap().serve().await.unwrap() });
+    runtime.block_on(async { run::bind(config).unwrap().serve(None).await.unwrap() });
     runtime.shutdown_background();
 }
 
