@@ -318,6 +318,6 @@ impl Proxy {
             let text = std::fs::read_to_string(file).unwrap();
             panic!("the proxy did not start:\n{}\n{text}", errors.await.unwrap());
         };
-        Proxy { child, address, admin, log, log_gate, log_reader, config }
+        Self { child, address, admin, log, log_gate, log_reader, config }
     }
 }
