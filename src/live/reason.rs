@@ -56,7 +56,7 @@ close_reasons! {
     MaxDuration, "max_duration", true, "The exchange reached `max_duration`.";
     SlowClient, "slow_client", true, "The client took no bytes, or owed some of its request, for `slow_client_timeout`.";
     PongTimeout, "pong_timeout", true, "A side of a WebSocket did not answer a ping in time.";
-    Drained, "drained", true, "The process ended and `grace` was over.";
+    Drained, "drained", true, "The process ended: the client was told to come back, or `grace` was over.";
     Limit, "limit", true, "The request body was longer than `max_request_body`.";
     ProtocolError, "protocol_error", true, "A peer broke the rules of HTTP.";
     ProxyError, "proxy_error", true, "The proxy itself failed.";
