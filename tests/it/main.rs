@@ -24,6 +24,8 @@ mod cli;
 mod cors;
 /// `longwire demo`: its page in a browser, its model under SDKs.
 mod demo;
+/// What runs longwire elsewhere: packages, images, manifests, and the pages that go with them.
+mod deploy;
 /// What model APIs' streams end with and fail with, and what SDKs make of it.
 mod dialects;
 /// What the documents show is a configuration.
