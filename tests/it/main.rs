@@ -24,7 +24,7 @@ mod cli;
 mod cors;
 /// `longwire demo`: its page in a browser, its model under SDKs.
 mod demo;
-/// What runs longwire elsewhere: packages, images, manifests, and the pages that go with them.
+/// What runs longwire elsewhere: the image, and the manifests for Docker and Kubernetes.
 mod deploy;
 /// What model APIs' streams end with and fail with, and what SDKs make of it.
 mod dialects;
@@ -66,6 +66,8 @@ mod listeners;
 mod malformed;
 /// Names whose addresses change.
 mod names;
+/// The Debian package, the manual page and the completions in it.
+mod packages;
 /// Programs that nobody here wrote: a browser, curl, Node, Python, nginx, promtool.
 mod peers;
 /// The bounds of the pool, next to what the kernel says.
