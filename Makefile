@@ -2,7 +2,7 @@
 
 BIN := target/debug/longwire
 
-.PHONY: help demo test soak lint release compare-nginx conformance bench-streams bench-balance deps peers
+.PHONY: help demo test soak lint release compare-nginx conformance bench-streams bench-balance deb deps peers
 
 help:
 	@echo "make demo           a model, the proxy and a chat page, on http://127.0.0.1:8080/"
@@ -13,6 +13,7 @@ help:
 	@echo "make bench-streams  memory per idle stream and CPU per event"
 	@echo "make bench-balance  how evenly each policy spreads streams, as tables"
 	@echo "make release        target/release/longwire"
+	@echo "make deb            target/debian/longwire_*.deb (needs cargo-deb and dpkg-dev)"
 	@echo "make lint           formatting and clippy, warnings are errors"
 
 demo: deps
@@ -46,6 +47,10 @@ bench-streams: release
 
 bench-balance: deps
 	cargo bench --quiet --profile dev --bench balance
+
+deb: deps
+	@command -v cargo-deb >/dev/null || { echo "cargo-deb is missing: cargo install cargo-deb --locked" >&2; exit 1; }
+	deploy/debian/build
 
 # What the build needs: Rust, cmake and a C compiler (for pingora's zlib-ng).
 deps:

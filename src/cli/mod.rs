@@ -1,7 +1,9 @@
-//! The command line: `run`, `check`, `reload`, `drain`, `demo`, `config`.
+//! The command line: `run`, `check`, `reload`, `drain`, `demo`, `config`, and what packages of it are
+//! made with.
 
 mod ask;
 mod demo;
+mod man;
 mod run;
 
 use std::net::SocketAddr;
@@ -9,7 +11,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{ArgGroup, Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 
 /// A reverse proxy for streaming upstreams: every event is passed on as it comes.
 #[derive(Debug, Parser)]
@@ -45,6 +48,14 @@ enum Command {
         #[command(subcommand)]
         what: ConfigCommand,
     },
+    /// Print the completions of a shell
+    Completions {
+        /// "bash", "zsh", "fish", "elvish" or "powershell"
+        #[arg(hide_possible_values = true)]
+        shell: Shell,
+    },
+    /// Print the manual page, for "man -l -"
+    Man,
 }
 
 #[derive(Debug, Subcommand)]
@@ -158,6 +169,15 @@ pub fn main() -> ExitCode {
             print(crate::config::example());
             Ok(())
         }
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "longwire", &mut script);
+            print(&String::from_utf8_lossy(&script));
+            Ok(())
+        }
+        Command::Man => man::page().map_err(Failure::from).map(|page| {
+            print(&String::from_utf8_lossy(&page));
+        }),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -26,6 +26,8 @@ mod cors;
 mod crash;
 /// `longwire demo`: its page in a browser, its model under SDKs.
 mod demo;
+/// What runs longwire elsewhere: the image, and the manifests for Docker and Kubernetes.
+mod deploy;
 /// What model APIs' streams end with and fail with, and what SDKs make of it.
 mod dialects;
 /// What the documents show is a configuration.
@@ -72,6 +74,8 @@ mod log_pipe;
 mod malformed;
 /// Names whose addresses change.
 mod names;
+/// The Debian package, the manual page and the completions in it.
+mod packages;
 /// Programs that nobody here wrote: a browser, curl, Node, Python, nginx, promtool.
 mod peers;
 /// The bounds of the pool, next to what the kernel says.

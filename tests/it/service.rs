@@ -51,16 +51,22 @@ async fn a_watchdog_that_is_for_somebody_else_is_not_fed() {
 }
 
 #[test]
-fn the_unit_is_one_that_systemd_takes() {
+fn the_units_are_ones_that_systemd_takes() {
     let folder = tempfile::tempdir().unwrap();
-    let unit = include_str!("../../deploy/systemd/longwire.service");
-    assert!(unit.contains("ExecStart=/usr/bin/longwire run"));
-    // It is not installed here; neither is its manual.
-    let unit = unit.replace("/usr/bin/longwire", env!("CARGO_BIN_EXE_longwire"));
-    let unit = unit.replace("Documentation=man:longwire(1)\n", "");
-    let path = folder.path().join("longwire.service");
-    std::fs::write(&path, unit).unwrap();
-    let output = Command::new("systemd-analyze").arg("verify").arg(&path).output().unwrap();
+    let service = include_str!("../../deploy/systemd/longwire.service");
+    assert!(service.contains("ExecStart=/usr/bin/longwire run"));
+    let socket = include_str!("../../deploy/systemd/longwire.socket");
+    let mut verify = Command::new("systemd-analyze");
+    verify.arg("verify");
+    for (name, unit) in [("longwire.service", service), ("longwire.socket", socket)] {
+        // It is not installed here; neither is its manual.
+        let unit = unit.replace("/usr/bin/longwire", env!("CARGO_BIN_EXE_longwire"));
+        let unit = unit.replace("Documentation=man:longwire(1)\n", "");
+        let path = folder.path().join(name);
+        std::fs::write(&path, unit).unwrap();
+        verify.arg(path);
+    }
+    let output = verify.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.is_empty(), "{said}");
 }
