@@ -1,5 +1,5 @@
-//! The command line: `run`, `check`, `reload`, `drain`, `demo`, `config`, and what packages of it are
-//! made with.
+//! The command line: `run`, `check`, `reload`, `drain`, `demo`, `config`, and what packages of it
+//! are made with.
 
 mod ask;
 mod demo;

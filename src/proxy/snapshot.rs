@@ -142,7 +142,7 @@ impl Prepared {
         }
         let limits = connect::Limits::from(&snapshot.config.timeouts);
         for upstream in &retired {
-            upstream.retire(metrics);
+            upstream.retire(&snapshot.connector, metrics);
         }
         let begins = begins.iter().filter_map(|name| snapshot.upstreams.get(name));
         for upstream in begins.chain(&retired) {
@@ -219,6 +219,8 @@ impl Route {
             Target::Proxy(rules) => rules,
         };
         let upstream = |name: &str| &upstreams[name];
+        // First: what is swept meanwhile is what nobody has.
+        let handles = metrics.route(name, Some(&rules.upstream));
         let guard_before = before.and_then(|before| before.guard.as_ref());
         let guard = Guard::new(name, &rules.auth, upstream, connector, metrics, guard_before)
             .map_err(|reason| SnapshotError::Auth { route: name.clone(), reason })?;
@@ -227,7 +229,7 @@ impl Route {
         let upstream = upstream(&rules.upstream);
         Ok(Self {
             name: name.as_str().into(),
-            metrics: metrics.route(name, Some(upstream.name())),
+            metrics: handles,
             guard,
             action: Action::Proxy(rules.clone(), Arc::clone(upstream)),
             limits: Some(limits),

@@ -32,8 +32,8 @@ pub struct BindError {
 pub enum Listening {
     /// TCP.
     Tcp(TcpListener),
-    /// A unix socket; its file goes with it.
-    Unix(UnixListener, Arc<SocketFile>),
+    /// A unix socket; its file goes with it, and first: whoever finds it could connect.
+    Unix(Arc<SocketFile>, UnixListener),
 }
 
 /// A unix socket's file.
@@ -52,8 +52,7 @@ impl Listening {
         let bound = match address {
             Bind::Tcp(address) => tcp(*address, keepalive).map(Self::Tcp),
             Bind::Unix(path) => {
-                let file = Arc::new(SocketFile(path.clone()));
-                unix(path).map(|listener| Self::Unix(listener, file))
+                unix(path).map(|(file, listener)| Self::Unix(Arc::new(file), listener))
             }
         };
         bound.map_err(|reason| BindError { address: address.clone(), reason })
@@ -65,9 +64,9 @@ impl Listening {
             Self::Tcp(listener) => {
                 Self::Tcp(TcpListener::from_std(SockRef::from(listener).try_clone()?.into())?)
             }
-            Self::Unix(listener, file) => {
+            Self::Unix(file, listener) => {
                 let socket = SockRef::from(listener).try_clone()?.into();
-                Self::Unix(UnixListener::from_std(socket)?, Arc::clone(file))
+                Self::Unix(Arc::clone(file), UnixListener::from_std(socket)?)
             }
         })
     }
@@ -85,7 +84,7 @@ impl Listening {
     pub fn address(&self) -> Option<Bind> {
         match self {
             Self::Tcp(listener) => listener.local_addr().ok().map(Bind::Tcp),
-            Self::Unix(_, file) => Some(Bind::Unix(file.0.clone())),
+            Self::Unix(file, _) => Some(Bind::Unix(file.0.clone())),
         }
     }
 
@@ -96,7 +95,7 @@ impl Listening {
                 let (stream, peer) = listener.accept().await?;
                 Ok(Accepted { socket: stream.into(), peer: Some(peer) })
             }
-            Self::Unix(listener, _) => {
+            Self::Unix(_, listener) => {
                 let (stream, _) = listener.accept().await?;
                 Ok(Accepted { socket: stream.into(), peer: None })
             }
@@ -132,14 +131,16 @@ fn inherit(socket: SockRef<'_>, keepalive: &model::TcpKeepalive) -> io::Result<(
     socket.set_tcp_user_timeout(Some(keepalive.user_timeout))
 }
 
-fn unix(path: &Path) -> io::Result<UnixListener> {
+fn unix(path: &Path) -> io::Result<(SocketFile, UnixListener)> {
     remove_abandoned(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.bind(&socket2::SockAddr::unix(path)?)?;
+    // From here on it is ours to remove.
+    let file = SocketFile(path.to_owned());
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
     socket.listen(BACKLOG)?;
-    UnixListener::from_std(socket.into())
+    Ok((file, UnixListener::from_std(socket.into())?))
 }
 
 /// A process that was killed leaves its socket's file behind. Nothing is removed that somebody

@@ -9,6 +9,7 @@ use tokio::task::AbortHandle;
 use super::accept::Places;
 use super::certificates;
 use super::current::Current;
+use super::listener::Listening;
 use super::run::RunError;
 use super::sockets::{Bound, Sockets};
 use crate::client::tls::TlsServer;
@@ -66,7 +67,8 @@ impl Listeners {
             let tls = tls_of(listener)?;
             let present = self.0.iter().find(|running| running.rules.name == listener.name);
             let present = present.map(|running| &running.sockets);
-            let elsewhere = |bind: &Bind| self.0.iter().find_map(|other| other.sockets.get(bind));
+            let elsewhere =
+                |bind: &Bind| self.0.iter().find_map(|other| other.gives_up(bind, listeners));
             let bound = Bound::new(&listener.bind, present, elsewhere, &listener.tcp_keepalive)?;
             Ok((listener.clone(), tls, bound))
         };
@@ -131,9 +133,21 @@ impl Running {
         }
         self.sockets.open(bound, &self.app, &common.places);
         self.stop_watching();
+        for file in self.certificate_files() {
+            common.metrics.hide_certificate(&self.rules.name, &file);
+        }
         self.watcher = watch_certificates(&rules, tls, common);
         self.rules = rules;
         self
+    }
+
+    /// The socket of an address that it no longer has among `listeners`.
+    fn gives_up(&self, bind: &Bind, listeners: &[Listener]) -> Option<&Listening> {
+        let mut same = listeners.iter().filter(|listener| listener.name == self.rules.name);
+        if same.any(|listener| listener.bind.contains(bind)) {
+            return None;
+        }
+        self.sockets.get(bind)
     }
 
     /// Accepts nothing any more; its connections end after what they do.
@@ -143,6 +157,11 @@ impl Running {
         }
         self.ending.send_replace(true);
         self.stop_watching();
+    }
+
+    fn certificate_files(&self) -> Vec<String> {
+        let pairs = self.rules.tls.iter().flat_map(|tls| &tls.certificates);
+        pairs.map(|pair| pair.cert.display().to_string()).collect()
     }
 
     fn stop_watching(&self) {

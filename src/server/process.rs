@@ -137,17 +137,22 @@ impl Serving {
                     Heard::End(signal) => return signal,
                     Heard::Reload => {
                         notify::reloading();
-                        // It has been logged.
-                        let _ = self.read_and_reload().await;
+                        let reloaded = signals.unless_end(self.read_and_reload()).await;
                         notify::ready();
+                        // What else came of it has been logged.
+                        if let Err(signal) = reloaded {
+                            return signal;
+                        }
                     }
                 },
                 // The other end is in `self`.
                 Some(command) = commands.recv() => match command {
                     Command::Reload(answer) => {
-                        let reloaded = self.read_and_reload().await;
-                        // Whoever asked may have left.
-                        let _ = answer.send(reloaded);
+                        match signals.unless_end(self.read_and_reload()).await {
+                            // Whoever asked may have left.
+                            Ok(reloaded) => _ = answer.send(reloaded),
+                            Err(signal) => return signal,
+                        }
                     }
                     Command::Drain(answer) => {
                         let _ = answer.send(self.common.shared.registry.open());
@@ -155,7 +160,9 @@ impl Serving {
                     }
                 },
                 () = look => {
-                    self.look().await;
+                    if let Err(signal) = signals.unless_end(self.look()).await {
+                        return signal;
+                    }
                     looked = Instant::now();
                 }
             }
@@ -169,7 +176,7 @@ impl Serving {
             return Err(NotReloaded::Refused(why));
         };
         let found = reload::read(file).await;
-        self.reload(found).await
+        self.reload(found, true).await
     }
 
     /// Reloads if the configuration says something else than the last time. Comparing what it says
@@ -178,13 +185,16 @@ impl Serving {
     async fn look(&mut self) {
         let Some(file) = &self.file else { return };
         let found = reload::read(file).await;
-        let is_known = match &found {
-            Ok(config) => *config == self.snapshot().config,
-            Err(error) => self.last_error.as_ref() == Some(error),
-        };
-        if !is_known {
+        let is_in_use = found.as_ref().is_ok_and(|config| *config == self.snapshot().config);
+        match (is_in_use, &self.last_error) {
+            (true, None) => {}
+            // The mistake was taken back.
+            (true, Some(_)) => {
+                self.last_error = None;
+                self.note_load(true, true);
+            }
             // It has been logged.
-            let _ = self.reload(found).await;
+            (false, _) => _ = self.reload(found, false).await,
         }
     }
 

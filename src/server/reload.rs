@@ -27,13 +27,19 @@ pub async fn read(file: &Path) -> Found {
 }
 
 impl Serving {
-    /// Uses what was found, if it can be used; says so in the log and in the metrics.
-    pub async fn reload(&mut self, found: Found) -> Result<Reloaded, NotReloaded> {
+    /// Uses what was found, if it can be used; says so in the log and in the metrics. If nobody
+    /// asked for it, the same mistake is told once. May be given up while it waits: nothing has been
+    /// changed then.
+    pub async fn reload(&mut self, found: Found, was_asked: bool) -> Result<Reloaded, NotReloaded> {
         let used = match found {
             Ok(config) => self.replace(config).await.map_err(|error| format!("{error}\n")),
             Err(errors) => Err(errors),
         };
-        self.note_load(used.is_ok(), true);
+        let is_known =
+            !was_asked && used.as_ref().is_err_and(|error| self.last_error.as_ref() == Some(error));
+        if !is_known {
+            self.note_load(used.is_ok(), true);
+        }
         match used {
             Ok(reloaded) => {
                 self.last_error = None;
@@ -44,7 +50,9 @@ impl Serving {
                 Ok(reloaded)
             }
             Err(error) => {
-                tracing::error!(error = error.trim_end(), "configuration stays as it was");
+                if !is_known {
+                    tracing::error!(error = error.trim_end(), "configuration stays as it was");
+                }
                 self.last_error = Some(error.clone());
                 Err(NotReloaded::Invalid(error))
             }

@@ -43,6 +43,20 @@ impl Signals {
         }
     }
 
+    /// What `work` gives, unless a signal asks for the end first: then its name. A reload that is
+    /// asked for meanwhile is still to come.
+    pub async fn unless_end<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+    ) -> Result<T, &'static str> {
+        tokio::select! {
+            done = work => Ok(done),
+            _ = self.terminate.recv() => Err("SIGTERM"),
+            _ = self.interrupt.recv() => Err("SIGINT"),
+            _ = self.quit.recv() => Err("SIGQUIT"),
+        }
+    }
+
     /// The name of the next one that asks for the end.
     pub async fn end(&mut self) -> &'static str {
         loop {

@@ -27,7 +27,7 @@ pub struct Bound(Vec<(Bind, Listening)>);
 
 impl Bound {
     /// Binds those of `addresses` that `present` does not have; must be called inside a runtime.
-    /// What others have already, `elsewhere` knows: those sockets are shared.
+    /// What others have and give up, `elsewhere` knows: those sockets are shared.
     pub fn new<'a>(
         addresses: &[Bind],
         present: Option<&Sockets>,
@@ -39,7 +39,9 @@ impl Bound {
             let socket = match elsewhere(bind) {
                 Some(socket) => {
                     let fail = |reason| BindError { address: bind.clone(), reason };
-                    socket.share().map_err(fail)?
+                    let socket = socket.share().map_err(fail)?;
+                    socket.set_keepalive(keepalive);
+                    socket
                 }
                 None => Listening::bind(bind, keepalive)?,
             };

@@ -198,11 +198,21 @@ impl Metrics {
             let label = |name| labels.get(name).copied();
             let (route, upstream, endpoint) =
                 (label("route"), label("upstream"), label("endpoint"));
-            route.is_none_or(|route| routes.has(|(name, _)| name == route))
-                && upstream.is_none_or(|name| name == NONE || upstreams.has(|one| one == name))
-                && endpoint.is_none_or(|endpoint| {
-                    endpoints.has(|(of, name)| Some(of.as_str()) == upstream && name == endpoint)
-                })
+            // With both labels it is the pair that counts.
+            let of_route = route.is_none_or(|route| {
+                routes.has(|(name, to)| name == route && upstream.is_none_or(|one| one == to))
+            });
+            let of_upstream = upstream.is_none_or(|upstream| {
+                route.is_some()
+                    || upstreams.has(|one| one == upstream)
+                    || endpoints.has(|(of, _)| of == upstream)
+            });
+            let of_endpoint = endpoint.is_none_or(|endpoint| {
+                endpoints.has(|(of, name)| Some(of.as_str()) == upstream && name == endpoint)
+            });
+            of_route
+                && of_upstream
+                && of_endpoint
                 && label("listener").is_none_or(|name| listeners.has(|one| one == name))
         };
         for family in self.registry.gather() {
@@ -257,6 +267,12 @@ impl Metrics {
     /// When a listener's certificate in that file ends, in seconds since 1970.
     pub fn certificate_ends(&self, listener: &str, file: &str, not_after: i64) {
         self.certificate_not_after.with_label_values(&[listener, file]).set(not_after);
+    }
+
+    /// A listener no longer uses the certificate in that file.
+    pub fn hide_certificate(&self, listener: &str, file: &str) {
+        // An error says that it was not shown.
+        let _ = self.certificate_not_after.remove_label_values(&[listener, file]);
     }
 
     /// Handles for one route and its upstream; all label sets exist from here on. What is answered

@@ -9,6 +9,7 @@ use super::endpoint::Source;
 use super::tls::TlsClient;
 use super::upkeep::Upkeep;
 use super::{Upstream, known_endpoints};
+use crate::clock;
 use crate::config::model;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::TlsError;
@@ -73,13 +74,20 @@ impl Upstream {
         self.config.store(Arc::clone(&config));
         let before = self.sources.swap(Arc::new(sources.clone()));
         let new: Vec<_> = sources.iter().filter(|source| !is_among(source, &before)).collect();
+        // An operator's word holds for the name, wherever it is now.
+        for source in &new {
+            let named = before.iter().find(|before| before.name() == source.name());
+            source.set_drained(named.is_some_and(|before| before.is_drained()));
+        }
         let known = known_endpoints(new.iter().copied());
+        if known.len() < new.len() {
+            // Whoever finds nobody there waits for the names rather than failing. Not under the
+            // roster's lock, which those who wait take under this one's.
+            self.looked_up.send_replace(false);
+        }
         let mut roster = self.roster();
-        roster.reconfigure(config);
-        let unknown = known.len() < new.len();
+        roster.reconfigure(config, clock::now());
         roster.change(known, |endpoint| is_among(endpoint.source(), &sources));
-        // Whoever finds nobody there waits for the names rather than failing.
-        self.looked_up.send_if_modified(|known| unknown && std::mem::take(known));
         self.serve_queue(&mut roster);
         drop(roster);
         let gone = |source: &&Arc<Source>| sources.iter().all(|kept| kept.name() != source.name());
@@ -108,7 +116,9 @@ impl Upstream {
 
     /// It is no longer in the configuration: exchanges that began before run on, and may still
     /// connect; nothing is kept for others.
-    pub fn retire(&self, metrics: &Metrics) {
+    ///
+    /// Must be called inside a runtime.
+    pub fn retire(self: &Arc<Self>, connector: &Arc<Connector>, metrics: &Metrics) {
         self.is_retired.store(true, Ordering::Relaxed);
         let mut config = (*self.config()).clone();
         config.pool.max_idle = 0;
@@ -116,10 +126,18 @@ impl Upstream {
         config.health.active = None;
         let config = Arc::new(config);
         self.config.store(Arc::clone(&config));
-        self.roster().reconfigure(config);
+        self.roster().reconfigure(config, clock::now());
         for source in self.sources.load().iter() {
             metrics.hide_endpoint(self.name(), source.name());
         }
+        // Whoever has it may let go of it before its upkeep has had a look.
+        let (retired, connector) = (Arc::clone(self), Arc::clone(connector));
+        tokio::spawn(async move {
+            let endpoints = retired.roster().endpoints();
+            for endpoint in endpoints {
+                connector.forget(&endpoint).await;
+            }
+        });
     }
 
     /// Whether no configuration has it any more.

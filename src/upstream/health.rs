@@ -112,6 +112,19 @@ impl Health {
         Self::default()
     }
 
+    /// Goes by other rules: what only an answer that nobody asks for any more could end is over.
+    pub fn reconfigure(&mut self, rules: &model::Health, now: Instant) {
+        if rules.active.is_none() {
+            self.checks = Checks::default();
+            if self.state == State::Down {
+                self.rise(now);
+            }
+        }
+        if rules.passive.failures == 0 && self.is_ejected() {
+            self.rise(now);
+        }
+    }
+
     // === What may be done with it ===
 
     /// Whether it may be picked.

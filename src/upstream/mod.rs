@@ -90,6 +90,8 @@ impl Upstream {
     /// Builds it from its configuration; all its label sets exist from here on. An error is about
     /// the files that `tls` names.
     pub fn new(config: &model::Upstream, metrics: &Metrics) -> Result<Self, TlsError> {
+        // First: what is swept meanwhile is what nobody has.
+        let handles = metrics.upstream(&config.name, &Cause::ALL.map(Cause::label));
         let sources = change::sources(config, &[], metrics)?;
         let seed = RandomState::new().hash_one(&config.name);
         let config = Arc::new(config.clone());
@@ -99,7 +101,7 @@ impl Upstream {
         roster.change(known, |_| true);
         let upstream = Self {
             name: config.name.clone(),
-            metrics: metrics.upstream(&config.name, &Cause::ALL.map(Cause::label)),
+            metrics: handles,
             config: ArcSwap::new(config),
             sources: ArcSwap::from_pointee(sources),
             roster: Mutex::new(roster),

@@ -35,7 +35,10 @@ pub(super) async fn run(upstream: Weak<Upstream>) {
             first.spawn(async move { upstream.look_up(&source).await });
         }
         first.join_all().await;
-        upstream.looked_up.send_replace(true);
+        // A reload may have asked for other names meanwhile, and begun anew.
+        if Arc::ptr_eq(&sources, &upstream.sources.load()) {
+            upstream.looked_up.send_replace(true);
+        }
         for source in unknown {
             names.spawn(keep_looking(Arc::downgrade(&upstream), source));
         }
@@ -83,6 +86,10 @@ impl Upstream {
             Arc::ptr_eq(endpoint.source(), source) && *endpoint.place() == Place::Tcp(*address)
         };
         let mut roster = self.roster();
+        // A reload may have taken the source away while the question was under way.
+        if !self.sources.load().iter().any(|present| Arc::ptr_eq(present, source)) {
+            return;
+        }
         let new: Vec<_> = addresses
             .iter()
             .filter(|address| !roster.revive(|endpoint| is_there(endpoint, address)))

@@ -88,9 +88,12 @@ impl<W> Roster<W> {
     }
 
     /// Goes on by other rules, with the endpoints, and all that is known about them, as they are.
-    pub fn reconfigure(&mut self, config: Arc<model::Upstream>) {
+    pub fn reconfigure(&mut self, config: Arc<model::Upstream>, now: Instant) {
         if config.balance != self.config.balance {
             self.balancer = Balancer::new(&config.balance, self.seed);
+        }
+        for member in &mut self.members {
+            member.health.reconfigure(&config.health, now);
         }
         self.config = config;
     }

@@ -146,6 +146,8 @@ async fn unix_sockets_and_ipv6_are_listened_on() {
         said.contains(&format!("cannot listen on unix:{path}: Address already in use")),
         "{said}"
     );
+    let (done, said) = curl(&["--unix-socket", path, "--http1.1", "http://any.example/"]).await;
+    assert!(done && said == "ok", "it still has its file: {said}");
 
     proxy.signal("TERM");
     assert_eq!(proxy.exit_code().await, Some(0));

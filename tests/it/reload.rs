@@ -1,5 +1,6 @@
 use std::os::unix::fs::symlink;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -310,8 +311,48 @@ async fn a_watched_file_is_noticed_however_it_changes() {
     proxy.logged("configuration stays as it was", 1).await;
     swap("v1");
     until("it is read again", async || ask(&proxy, "/two").await == "three").await;
+    assert_eq!(proxy.metric(&["config_last_reload_successful"]).await, 1.0);
+    // What can be read and cannot be used is told once, too, and so is its end.
+    edition("v4", "[listeners.b]\nbind = [\"unix:/nonexistent/b.sock\"]\n");
+    swap("v4");
+    proxy.logged("configuration stays as it was", 2).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    swap("v1");
+    proxy.metric_becomes(&["config_last_reload_successful"], 1.0).await;
     let told = proxy.log("configuration stays as it was").len();
-    assert_eq!(told, 1, "the same mistake is told once");
+    assert_eq!(told, 2, "each mistake is told once");
+    assert_eq!(proxy.metric(&["config_reloads_total{result=\"failed\"}"]).await, 2.0);
+}
+
+#[tokio::test]
+async fn connections_to_an_upstream_that_is_gone_are_closed_and_its_name_can_come_back() {
+    let upstream = Upstream::answering(OK).await;
+    let proxy = Proxy::to(upstream.address).start().await;
+    assert_eq!(ask(&proxy, "/").await, "ok");
+    proxy.metric_becomes(&["upstream_connections{", "idle"], 1.0).await;
+    proxy.rewrite("upstream = \"up\"", "respond.body = \"here\"");
+    proxy.rewrite("[upstreams.up]", "[upstreams.other]");
+    reloads(&proxy).await;
+    until("its idle connection is closed", async || upstream.open() == 0).await;
+    proxy.rewrite("[upstreams.other]", "[upstreams.up]");
+    proxy.rewrite("respond.body = \"here\"", "upstream = \"up\"");
+    reloads(&proxy).await;
+    assert_eq!(ask(&proxy, "/").await, "ok");
+    proxy.metric_becomes(&["upstream_connections{", "idle", "upstream=\"up\""], 1.0).await;
+}
+
+/// Nobody would ever say that they are well.
+#[tokio::test]
+async fn endpoints_that_checks_took_down_are_back_when_nobody_checks() {
+    let upstream = Upstream::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+    let active = "health.active = { path = \"/\", interval = \"50ms\", expect_status = [\"204\"], \
+                  unhealthy_after = 1 }";
+    let proxy = Proxy::to(upstream.address).upstream(active).start().await;
+    proxy.metric_becomes(&["upstream_endpoint_up"], 0.0).await;
+    proxy.rewrite(active, "");
+    reloads(&proxy).await;
+    assert_eq!(proxy.metric(&["upstream_endpoint_up"]).await, 1.0);
+    assert_eq!(ask(&proxy, "/").await, "ok");
 }
 
 #[tokio::test]
@@ -390,6 +431,10 @@ async fn an_endpoint_is_taken_out_and_put_back() {
         client.head().await.contains("text/event-stream")
     })
     .await;
+    set("drain").await;
+    proxy.rewrite(&first.address.to_string(), &second.address.to_string());
+    reloads(&proxy).await;
+    assert_eq!(proxy.metric(&up).await, 0.0, "it holds for the name, wherever it is now");
     let (status, body) = proxy.ask_admin("POST", "/api/upstreams/up/endpoints/third/drain").await;
     assert_eq!(status, 404);
     assert!(body.contains("there is no endpoint \\\"third\\\""), "{body}");
