@@ -28,8 +28,8 @@ pub async fn read(file: &Path) -> Found {
 
 impl Serving {
     /// Uses what was found, if it can be used; says so in the log and in the metrics. If nobody
-    /// asked for it, the same mistake is told once. May be given up while it waits: nothing has been
-    /// changed then.
+    /// asked for it, the same mistake is told once. May be given up while it waits: nothing has
+    /// been changed then.
     pub async fn reload(&mut self, found: Found, was_asked: bool) -> Result<Reloaded, NotReloaded> {
         let used = match found {
             Ok(config) => self.replace(config).await.map_err(|error| format!("{error}\n")),
