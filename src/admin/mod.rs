@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use control::Control;
+use tokio::sync::watch;
 use wish::Wish;
 
 use crate::client::{Accepted, Client};
@@ -48,6 +49,8 @@ pub struct Process {
     pub shared: Arc<Shared>,
     /// False once it drains.
     pub ready: AtomicBool,
+    /// Turns true when another process answers at this address.
+    pub replaced: watch::Sender<bool>,
     /// Where it hears.
     pub control: Control,
 }
@@ -156,8 +159,16 @@ impl AdminApp {
     /// Serves a connection to its end.
     pub async fn serve(&self, accepted: Accepted) {
         let mut client = Client::new(accepted.socket);
-        // A deadline per request rather than per phase: operators' tools are quick.
-        while let Ok(Some(head)) = tokio::time::timeout(LIMIT, read_head(&mut client)).await {
+        let mut replaced = self.process.replaced.subscribe();
+        loop {
+            // A deadline per request rather than per phase: operators' tools are quick. Whoever
+            // keeps a connection is to ask the process that serves.
+            let head = tokio::select! {
+                biased;
+                head = tokio::time::timeout(LIMIT, read_head(&mut client)) => head,
+                _ = replaced.wait_for(|&replaced| replaced) => break,
+            };
+            let Ok(Some(head)) = head else { break };
             let (answer, to_head, keep_alive) = match &head {
                 Err(denial) => (denial.clone().into(), false, false),
                 Ok((head, admitted)) => (

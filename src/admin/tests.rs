@@ -19,7 +19,8 @@ async fn answer(token: Option<&str>, request: &str) -> u16 {
     let shared = Arc::new(Shared::new(Arc::new(snapshot), Arc::new(Registry::default())));
     // Nobody hears.
     let (control, _) = Control::new();
-    let process = Process { metrics, shared, ready: AtomicBool::new(false), control };
+    let (ready, replaced) = (AtomicBool::new(false), watch::Sender::new(false));
+    let process = Process { metrics, shared, ready, replaced, control };
     let app = AdminApp::new(admin, "/metrics".into(), Arc::new(process));
     let mut head = parse_request(request.as_bytes()).unwrap().unwrap().0;
     let admitted = admit(&mut head).unwrap();

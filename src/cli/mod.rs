@@ -92,6 +92,9 @@ struct RunArgs {
         conflicts_with = "config"
     )]
     admin: AdminAddress,
+    /// Serve in place of the process that runs with this file, if there is one, once this one can
+    #[arg(long, requires = "config")]
+    upgrade: bool,
 }
 
 /// Where a running process is asked.

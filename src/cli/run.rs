@@ -6,6 +6,8 @@ use std::path::Path;
 use super::{Failure, RunArgs, print};
 use crate::config::model::{Admin, Bind, Config};
 use crate::config::{self, LoadError, Loaded};
+use crate::server::inherited::Inherited;
+use crate::server::predecessor::Predecessor;
 use crate::server::run::RunError;
 use crate::server::{descriptors, run};
 use crate::telemetry::log;
@@ -21,12 +23,41 @@ pub(super) fn run(args: RunArgs) -> Result<(), Failure> {
         }
         (None, None) => unreachable!("the command line demands one of them"),
     };
+    let successor_of = match (args.upgrade, &config.server.upgrade_socket) {
+        (false, _) => None,
+        (true, Some(socket)) => Some(socket.clone()),
+        (true, None) => {
+            let message = "longwire: --upgrade needs server.upgrade_socket in the configuration\n";
+            return Err(Failure::Config(message.to_owned()));
+        }
+    };
+    // Before there are threads.
+    let activated = Inherited::activated();
     let _log = log::init(&config.log);
     descriptors::raise_limit();
     let runtime = runtime(&config)?;
-    let served = runtime.block_on(async { run::bind(config)?.serve(args.config.as_deref()).await });
+    let served = runtime.block_on(async {
+        let (predecessor, inherited) = inherit(activated, successor_of.as_deref())?;
+        let bound = run::bind_unless(inherited, config)?;
+        bound.replace(predecessor, args.config.as_deref()).await
+    });
     runtime.shutdown_background();
     served.map_err(failure)
+}
+
+/// The sockets that need not be bound, and the process that some of them are from. One command line
+/// is to do for the first start as well: that nobody runs is no failure.
+fn inherit(
+    mut inherited: Inherited,
+    successor_of: Option<&Path>,
+) -> Result<(Option<Predecessor>, Inherited), RunError> {
+    let Some(socket) = successor_of else { return Ok((None, inherited)) };
+    let predecessor = Predecessor::find(socket, &mut inherited)?;
+    if predecessor.is_none() {
+        let socket = socket.display();
+        tracing::warn!(%socket, "no process runs that could be upgraded: starting as the first");
+    }
+    Ok((predecessor, inherited))
 }
 
 /// A configuration that cannot be used is as wrong as one that cannot be read.

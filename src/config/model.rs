@@ -52,6 +52,8 @@ pub struct Server {
     pub max_connections: Option<usize>,
     /// How often to look whether the configuration has changed; `None` is never.
     pub watch: Option<Duration>,
+    /// The unix socket at which a successor gets the listening sockets; `None` is nowhere.
+    pub upgrade_socket: Option<PathBuf>,
     /// What happens on SIGTERM.
     pub drain: Drain,
 }

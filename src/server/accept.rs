@@ -78,13 +78,18 @@ pub async fn run(
         }
     }
     // Those that the kernel has accepted for us would be cut off by the socket's end.
-    for _ in 0..BACKLOG {
-        tokio::select! {
-            biased;
-            Ok(accepted) = listening.accept() => acceptor.admit(accepted, &app, &places),
-            () = std::future::ready(()) => return,
+    // Tokio would have the loop pause after some of them, which looks as if there were no more. A
+    // socket that another process accepts on, too, is never empty for long: the loop has an end.
+    tokio::task::unconstrained(async {
+        for _ in 0..BACKLOG {
+            tokio::select! {
+                biased;
+                Ok(accepted) = listening.accept() => acceptor.admit(accepted, &app, &places),
+                () = std::future::ready(()) => return,
+            }
         }
-    }
+    })
+    .await;
 }
 
 struct Acceptor {

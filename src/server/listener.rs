@@ -2,9 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, UnixListener};
@@ -36,13 +38,35 @@ pub enum Listening {
     Unix(Arc<SocketFile>, UnixListener),
 }
 
-/// A unix socket's file.
-pub struct SocketFile(PathBuf);
+/// A unix socket's file. It is removed when this is dropped, if it is ours.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    is_ours: AtomicBool,
+}
+
+impl SocketFile {
+    fn new(path: &Path, is_ours: bool) -> Self {
+        Self { path: path.to_owned(), is_ours: AtomicBool::new(is_ours) }
+    }
+
+    /// Whether it is ours.
+    pub fn is_ours(&self) -> bool {
+        self.is_ours.load(Ordering::Acquire)
+    }
+
+    /// It is, or is another process's.
+    pub fn set_ours(&self, is_ours: bool) {
+        self.is_ours.store(is_ours, Ordering::Release);
+    }
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Somebody may have taken it away.
-        let _ = std::fs::remove_file(&self.0);
+        if self.is_ours() {
+            // Somebody may have taken it away.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -51,11 +75,53 @@ impl Listening {
     pub fn bind(address: &Bind, keepalive: &model::TcpKeepalive) -> Result<Self, BindError> {
         let bound = match address {
             Bind::Tcp(address) => tcp(*address, keepalive).map(Self::Tcp),
-            Bind::Unix(path) => {
-                unix(path).map(|(file, listener)| Self::Unix(Arc::new(file), listener))
-            }
+            Bind::Unix(path) => Self::unix(path, SOCKET_MODE),
         };
         bound.map_err(|reason| BindError { address: address.clone(), reason })
+    }
+
+    /// The same for a unix socket with a mode of its own.
+    pub fn unix(path: &Path, mode: u32) -> io::Result<Self> {
+        let (file, listener) = unix(path, mode)?;
+        Ok(Self::Unix(Arc::new(file), listener))
+    }
+
+    /// Accepts on a socket that somebody else has opened for `bind`; must be called inside a
+    /// runtime. Its file, if it has one, is not ours yet.
+    pub fn inherit(
+        bind: &Bind,
+        socket: OwnedFd,
+        keepalive: &model::TcpKeepalive,
+    ) -> io::Result<Self> {
+        let socket = Socket::from(socket);
+        socket.set_nonblocking(true)?;
+        match bind {
+            Bind::Tcp(_) => {
+                socket.set_tcp_nodelay(true)?;
+                inherit(SockRef::from(&socket), keepalive)?;
+                TcpListener::from_std(socket.into()).map(Self::Tcp)
+            }
+            Bind::Unix(path) => {
+                let file = Arc::new(SocketFile::new(path, false));
+                UnixListener::from_std(socket.into()).map(|listener| Self::Unix(file, listener))
+            }
+        }
+    }
+
+    /// Its descriptor once more, to be given away.
+    pub fn descriptor(&self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd().try_clone_to_owned(),
+            Self::Unix(_, listener) => listener.as_fd().try_clone_to_owned(),
+        }
+    }
+
+    /// A unix socket's file.
+    pub fn file(&self) -> Option<&Arc<SocketFile>> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Unix(file, _) => Some(file),
+        }
     }
 
     /// The same socket once more: what waits to be accepted there goes to whoever comes first.
@@ -84,7 +150,7 @@ impl Listening {
     pub fn address(&self) -> Option<Bind> {
         match self {
             Self::Tcp(listener) => listener.local_addr().ok().map(Bind::Tcp),
-            Self::Unix(file, _) => Some(Bind::Unix(file.0.clone())),
+            Self::Unix(file, _) => Some(Bind::Unix(file.path.clone())),
         }
     }
 
@@ -131,14 +197,14 @@ fn inherit(socket: SockRef<'_>, keepalive: &model::TcpKeepalive) -> io::Result<(
     socket.set_tcp_user_timeout(Some(keepalive.user_timeout))
 }
 
-fn unix(path: &Path) -> io::Result<(SocketFile, UnixListener)> {
+fn unix(path: &Path, mode: u32) -> io::Result<(SocketFile, UnixListener)> {
     remove_abandoned(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.bind(&socket2::SockAddr::unix(path)?)?;
     // From here on it is ours to remove.
-    let file = SocketFile(path.to_owned());
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
+    let file = SocketFile::new(path, true);
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     socket.listen(BACKLOG)?;
     Ok((file, UnixListener::from_std(socket.into())?))
 }

@@ -1,6 +1,7 @@
 //! The listeners that run, and how a reload changes them: addresses come and go, settings hold for
 //! connections that come from then on, and open connections stay.
 
+use std::io;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -9,6 +10,8 @@ use tokio::task::AbortHandle;
 use super::accept::Places;
 use super::certificates;
 use super::current::Current;
+use super::handoff::Offered;
+use super::inherited::Inherited;
 use super::listener::Listening;
 use super::run::RunError;
 use super::sockets::{Bound, Sockets};
@@ -62,17 +65,22 @@ impl Prepared {
 
 impl Listeners {
     /// Loads what is needed and binds the addresses that are new; must be called inside a runtime.
-    pub fn prepare(&self, listeners: &[Listener]) -> Result<Prepared, RunError> {
-        let prepare = |listener: &Listener| {
+    pub fn prepare(
+        &self,
+        listeners: &[Listener],
+        inherited: &mut Inherited,
+    ) -> Result<Prepared, RunError> {
+        let mut prepare = |listener: &Listener| {
             let tls = tls_of(listener)?;
             let present = self.0.iter().find(|running| running.rules.name == listener.name);
             let present = present.map(|running| &running.sockets);
             let elsewhere =
                 |bind: &Bind| self.0.iter().find_map(|other| other.gives_up(bind, listeners));
-            let bound = Bound::new(&listener.bind, present, elsewhere, &listener.tcp_keepalive)?;
+            let keepalive = &listener.tcp_keepalive;
+            let bound = Bound::new(&listener.bind, present, elsewhere, inherited, keepalive)?;
             Ok((listener.clone(), tls, bound))
         };
-        listeners.iter().map(prepare).collect::<Result<_, _>>().map(Prepared)
+        listeners.iter().map(&mut prepare).collect::<Result<_, _>>().map(Prepared)
     }
 
     /// Puts a set in force.
@@ -90,6 +98,12 @@ impl Listeners {
         }
         before.into_iter().for_each(Running::end);
         self.0 = after;
+    }
+
+    /// The sockets of all of them, to be given away.
+    pub fn offer(&self) -> io::Result<Vec<Offered>> {
+        let offered: Result<Vec<_>, _> = self.0.iter().map(|one| one.sockets.offer()).collect();
+        Ok(offered?.into_iter().flatten().collect())
     }
 
     /// Accepts nothing any more, and has the connections end after what they do. Comes back when

@@ -51,6 +51,12 @@ pub fn reloading() {
     }
 }
 
+/// Another process serves from now on. What it says counts from then on, and what we say does not,
+/// if only the main process may speak (`NotifyAccess=main`): so we say it.
+pub fn main_pid(pid: u32) {
+    tell(NotifyState::MainPid(pid));
+}
+
 /// The process has begun to end.
 pub fn stopping() {
     tell(NotifyState::Stopping);

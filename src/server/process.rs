@@ -5,20 +5,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::accept::Places;
 use super::current::Current;
 use super::descriptors;
 use super::drain::drain;
+use super::handoff::Offered;
+use super::inherited::{Inherited, Taken};
 use super::listener::BindError;
 use super::listeners::{Common, Listeners};
 use super::notify::{self, Watchdog};
+use super::predecessor::Predecessor;
 use super::reload;
 use super::run::{Bound, RunError};
 use super::signal::{Heard, Signals};
 use super::sockets::{self, Sockets};
+use super::upgrade::{Came, Successor, Upgrades};
 use crate::admin::control::{Command, Control, NotReloaded, Reloaded};
 use crate::admin::{AdminApp, Process};
 use crate::clock;
@@ -28,7 +32,7 @@ use crate::proxy::app::Shared;
 use crate::proxy::snapshot::Snapshot;
 
 /// TCP keep-alive of the admin address, which has no key for it.
-const ADMIN_KEEPALIVE: TcpKeepalive = TcpKeepalive {
+pub(super) const ADMIN_KEEPALIVE: TcpKeepalive = TcpKeepalive {
     idle: Duration::from_secs(60),
     interval: Duration::from_secs(10),
     count: 6,
@@ -38,6 +42,14 @@ const ADMIN_KEEPALIVE: TcpKeepalive = TcpKeepalive {
 /// Connections of the admin address at once. They are not counted among those of clients, so that
 /// operators get in when nobody else does.
 const ADMIN_MAX_CONNECTIONS: usize = 256;
+
+/// Why a process does not serve any more.
+enum Ending {
+    /// A signal or an operator wants it to end.
+    Asked(&'static str),
+    /// Another one serves.
+    Replaced(Successor),
+}
 
 /// A process that serves.
 pub struct Serving {
@@ -50,6 +62,7 @@ pub struct Serving {
     process: Arc<Process>,
     admin: Option<Arc<Current<AdminApp>>>,
     admin_sockets: Sockets,
+    upgrades: Upgrades,
     /// Why the configuration was not used, the last time that it was read.
     pub(super) last_error: Option<String>,
 }
@@ -57,7 +70,7 @@ pub struct Serving {
 impl Serving {
     /// Begins to serve what was bound; must be called inside a runtime.
     pub fn begin(bound: Bound, file: Option<&Path>) -> (Self, mpsc::Receiver<Command>) {
-        let Bound { prepared, metrics, listeners, admin } = bound;
+        let Bound { prepared, metrics, listeners, admin, upgrade, .. } = bound;
         let started = prepared.config().clone();
         let metrics = Arc::new(metrics);
         // Packagers set the revision when they build.
@@ -74,6 +87,7 @@ impl Serving {
             metrics: Arc::clone(&common.metrics),
             shared: Arc::clone(&common.shared),
             ready: AtomicBool::new(true),
+            replaced: watch::Sender::new(false),
             control,
         };
         let mut serving = Self {
@@ -83,6 +97,7 @@ impl Serving {
             process: Arc::new(process),
             admin: None,
             admin_sockets: Sockets::default(),
+            upgrades: Upgrades::new(upgrade),
             last_error: None,
             common,
         };
@@ -92,18 +107,51 @@ impl Serving {
         (serving, commands)
     }
 
-    /// Serves until it is asked to end, and drains.
-    pub async fn run(mut self, mut commands: mpsc::Receiver<Command>) -> Result<(), RunError> {
+    /// Serves until it is asked to end or replaced, and drains. First, if it is a successor, it
+    /// replaces the one before it.
+    pub async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        predecessor: Option<(Predecessor, Taken)>,
+    ) -> Result<(), RunError> {
         let mut signals = Signals::new()?;
-        notify::ready();
-        let _watchdog = Watchdog::start();
-        let asked = self.serve(&mut signals, &mut commands).await;
-        notify::stopping();
+        let replacing = match predecessor {
+            Some((predecessor, taken)) => predecessor.replace(taken).await,
+            None => Ok(()),
+        };
+        let ending = if replacing.is_ok() {
+            notify::ready();
+            let _watchdog = Watchdog::start();
+            self.serve(&mut signals, &mut commands).await
+        } else {
+            // What it has accepted meanwhile is served to its end.
+            Ending::Asked("the running process")
+        };
+        let mut rules = self.snapshot().config.server.drain.clone();
         let registry = Arc::clone(&self.common.shared.registry);
-        tracing::info!(asked, open = registry.open(), "draining");
+        match ending {
+            Ending::Asked(asked) => {
+                if replacing.is_ok() {
+                    notify::stopping();
+                }
+                tracing::info!(asked, open = registry.open(), "draining");
+                self.upgrades.close();
+            }
+            Ending::Replaced(successor) => {
+                let asked = "upgrade";
+                tracing::info!(
+                    asked,
+                    successor = successor.pid,
+                    open = registry.open(),
+                    "draining"
+                );
+                self.yield_to(successor).await;
+                // Nobody has to go elsewhere.
+                rules.min_wait = Duration::ZERO;
+            }
+        }
         self.process.ready.store(false, Ordering::Release);
         self.common.metrics.draining().set(1);
-        let rules = self.snapshot().config.server.drain.clone();
         tokio::select! {
             () = drain(&rules, &registry, &mut self.listeners, &self.common.places) => {}
             signal = signals.end() => tracing::warn!(signal, "ending at once"),
@@ -114,15 +162,34 @@ impl Serving {
         self.listeners.close().await;
         self.admin_sockets.close().await;
         tracing::info!(open = registry.open(), "stopped");
-        Ok(())
+        Ok(replacing?)
     }
 
-    /// Serves until it is asked to end; gives what asked for it.
+    /// Accepts nothing any more, at no address: another process does.
+    async fn yield_to(&mut self, successor: Successor) {
+        successor.leave_files();
+        self.process.replaced.send_replace(true);
+        self.upgrades.close();
+        self.admin_sockets.close().await;
+        self.listeners.close().await;
+        notify::main_pid(successor.pid);
+        successor.yield_to().await;
+    }
+
+    /// All sockets that can be handed over.
+    fn offer(&self) -> std::io::Result<Vec<Offered>> {
+        let mut offered = self.listeners.offer()?;
+        offered.extend(self.admin_sockets.offer()?);
+        offered.extend(self.upgrades.offer()?);
+        Ok(offered)
+    }
+
+    /// Serves until it is asked to end or replaced.
     async fn serve(
         &mut self,
         signals: &mut Signals,
         commands: &mut mpsc::Receiver<Command>,
-    ) -> &'static str {
+    ) -> Ending {
         let mut looked = Instant::now();
         loop {
             let watch = self.snapshot().config.server.watch;
@@ -134,14 +201,15 @@ impl Serving {
             };
             tokio::select! {
                 heard = signals.next() => match heard {
-                    Heard::End(signal) => return signal,
+                    Heard::End(signal) => return Ending::Asked(signal),
+                    Heard::Upgrade => self.upgrades.start(),
                     Heard::Reload => {
                         notify::reloading();
                         let reloaded = signals.unless_end(self.read_and_reload()).await;
                         notify::ready();
                         // What else came of it has been logged.
                         if let Err(signal) = reloaded {
-                            return signal;
+                            return Ending::Asked(signal);
                         }
                     }
                 },
@@ -151,17 +219,24 @@ impl Serving {
                         match signals.unless_end(self.read_and_reload()).await {
                             // Whoever asked may have left.
                             Ok(reloaded) => _ = answer.send(reloaded),
-                            Err(signal) => return signal,
+                            Err(signal) => return Ending::Asked(signal),
                         }
                     }
                     Command::Drain(answer) => {
                         let _ = answer.send(self.common.shared.registry.open());
-                        return "POST /-/drain";
+                        return Ending::Asked("POST /-/drain");
                     }
+                },
+                came = self.upgrades.next() => match came {
+                    Came::Asks(visitor) => {
+                        let offered = self.offer();
+                        self.upgrades.hand_over(visitor, offered);
+                    }
+                    Came::Serves(successor) => return Ending::Replaced(successor),
                 },
                 () = look => {
                     if let Err(signal) = signals.unless_end(self.look()).await {
-                        return signal;
+                        return Ending::Asked(signal);
                     }
                     looked = Instant::now();
                 }
@@ -209,7 +284,7 @@ impl Serving {
     }
 
     pub(super) fn prepare_admin(&self, admin: Option<&Admin>) -> Result<sockets::Bound, BindError> {
-        bind_admin(admin, Some(&self.admin_sockets))
+        bind_admin(admin, Some(&self.admin_sockets), &mut Inherited::default())
     }
 
     pub(super) fn begin_admin(
@@ -242,9 +317,10 @@ impl Serving {
 pub(super) fn bind_admin(
     admin: Option<&Admin>,
     present: Option<&Sockets>,
+    inherited: &mut Inherited,
 ) -> Result<sockets::Bound, BindError> {
     let bind = admin.map(|admin| admin.bind.clone());
-    sockets::Bound::new(bind.as_slice(), present, |_| None, &ADMIN_KEEPALIVE)
+    sockets::Bound::new(bind.as_slice(), present, |_| None, inherited, &ADMIN_KEEPALIVE)
 }
 
 async fn decline(commands: &mut mpsc::Receiver<Command>, registry: &Registry) {

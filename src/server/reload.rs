@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::inherited::Inherited;
 use super::process::Serving;
 use super::run::RunError;
 use crate::admin::control::{NotReloaded, Reloaded};
@@ -67,7 +68,7 @@ impl Serving {
         let prepared = tokio::task::spawn_blocking(prepare).await;
         let prepared = prepared.map_err(std::io::Error::other)??;
         let config = prepared.config().clone();
-        let listeners = self.listeners.prepare(&config.listeners)?;
+        let listeners = self.listeners.prepare(&config.listeners, &mut Inherited::default())?;
         let admin = self.prepare_admin(config.admin.as_ref())?;
         // From here on nothing fails.
         let snapshot = prepared.begin(&self.common.metrics);
@@ -85,6 +86,7 @@ fn needs_restart(started: &Config, config: &Config) -> Vec<&'static str> {
     let differ = [
         ("server.workers", one.workers != other.workers),
         ("server.max_connections", one.max_connections != other.max_connections),
+        ("server.upgrade_socket", one.upgrade_socket != other.upgrade_socket),
         ("log.format", started.log.format != config.log.format),
     ];
     differ.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()

@@ -5,12 +5,13 @@ use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// SIGTERM, SIGINT and SIGQUIT: the first asks for a drain, the second for the end at once. SIGHUP
-/// asks for a reload.
+/// asks for a reload, SIGUSR2 for a successor.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     quit: Signal,
     hang_up: Signal,
+    user_2: Signal,
 }
 
 /// What a signal asks for.
@@ -20,6 +21,8 @@ pub enum Heard {
     End(&'static str),
     /// To read the configuration anew.
     Reload,
+    /// To start another process that serves instead.
+    Upgrade,
 }
 
 impl Signals {
@@ -30,6 +33,7 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             quit: signal(SignalKind::quit())?,
             hang_up: signal(SignalKind::hangup())?,
+            user_2: signal(SignalKind::user_defined2())?,
         })
     }
 
@@ -40,6 +44,7 @@ impl Signals {
             _ = self.interrupt.recv() => Heard::End("SIGINT"),
             _ = self.quit.recv() => Heard::End("SIGQUIT"),
             _ = self.hang_up.recv() => Heard::Reload,
+            _ = self.user_2.recv() => Heard::Upgrade,
         }
     }
 
@@ -60,10 +65,11 @@ impl Signals {
     /// The name of the next one that asks for the end.
     pub async fn end(&mut self) -> &'static str {
         loop {
-            if let Heard::End(signal) = self.next().await {
-                return signal;
+            match self.next().await {
+                Heard::End(signal) => return signal,
+                Heard::Reload => tracing::warn!("not reloaded: the process drains"),
+                Heard::Upgrade => tracing::warn!("no upgrade: the process drains"),
             }
-            tracing::warn!("not reloaded: the process drains");
         }
     }
 }

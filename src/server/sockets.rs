@@ -1,11 +1,14 @@
 //! The sockets of one listener, and the tasks that accept on them.
 
+use std::io;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::accept::{self, Places, Serve};
+use super::handoff::Offered;
+use super::inherited::Inherited;
 use super::listener::{BindError, Listening};
 use crate::config::model::{Bind, TcpKeepalive};
 
@@ -27,11 +30,13 @@ pub struct Bound(Vec<(Bind, Listening)>);
 
 impl Bound {
     /// Binds those of `addresses` that `present` does not have; must be called inside a runtime.
-    /// What others have and give up, `elsewhere` knows: those sockets are shared.
+    /// What others have and give up, `elsewhere` knows: those sockets are shared. What is inherited
+    /// is used.
     pub fn new<'a>(
         addresses: &[Bind],
         present: Option<&Sockets>,
         elsewhere: impl Fn(&Bind) -> Option<&'a Listening>,
+        inherited: &mut Inherited,
         keepalive: &TcpKeepalive,
     ) -> Result<Self, BindError> {
         let is_new = |bind: &&Bind| present.is_none_or(|present| present.get(bind).is_none());
@@ -43,7 +48,10 @@ impl Bound {
                     socket.set_keepalive(keepalive);
                     socket
                 }
-                None => Listening::bind(bind, keepalive)?,
+                None => match inherited.take(bind, keepalive) {
+                    Some(socket) => socket?,
+                    None => Listening::bind(bind, keepalive)?,
+                },
             };
             Ok((bind.clone(), socket))
         };
@@ -82,6 +90,11 @@ impl Sockets {
             open.bind
         })
         .collect()
+    }
+
+    /// All of them, to be given away.
+    pub fn offer(&self) -> io::Result<Vec<Offered>> {
+        self.0.iter().map(|open| Offered::new(&open.bind, &open.socket)).collect()
     }
 
     /// Sets what accepted connections inherit.

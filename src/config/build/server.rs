@@ -1,11 +1,12 @@
 //! `[server]` and `[admin]`: the process, and the address of its operators.
 
 use std::num::NonZero;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::defaults::{self, DURATION_MAX};
 use crate::config::model::{Admin, Bind, Drain, Secret, Server};
-use crate::config::read::{Place, Table, Written};
+use crate::config::read::{Place, Table, Value, Written};
 use crate::config::units::{A_BIND, A_NETWORK, Invalid, bind, network};
 
 /// Reads `[server]`.
@@ -18,10 +19,30 @@ pub(super) fn server(mut table: Table<'_>) -> Server {
     let max_connections =
         max_connections.and_then(|value| value.integer(1, defaults::CLIENT_CONNECTIONS_MAX));
     let watch = table.deadline("watch", defaults::WATCH);
+    let upgrade_socket = table.take("upgrade_socket").and_then(upgrade_socket);
     let drain = drain(table.table("drain"));
     table.finish();
     let trusted_proxies = trusted_proxies.unwrap_or_default();
-    Server { workers, trusted_proxies, max_connections, watch, drain }
+    Server { workers, trusted_proxies, max_connections, watch, upgrade_socket, drain }
+}
+
+/// A path, or "off".
+fn upgrade_socket(value: Value<'_>) -> Option<PathBuf> {
+    let expected = format!(
+        "an absolute path of at most {} bytes, such as \"/run/longwire/upgrade.sock\", or \"off\"",
+        defaults::UNIX_PATH_MAX_BYTES
+    );
+    let read = |text: &str| match text {
+        "off" => Ok(None),
+        _ if text.starts_with('/')
+            && !text.contains('\0')
+            && text.len() <= defaults::UNIX_PATH_MAX_BYTES =>
+        {
+            Ok(Some(PathBuf::from(text)))
+        }
+        _ => Err(Invalid::new(expected.clone())),
+    };
+    value.parse(&expected, read)?.value
 }
 
 fn drain(mut table: Table<'_>) -> Drain {

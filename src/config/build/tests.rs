@@ -118,6 +118,8 @@ fn every_key_of_the_drain_is_read() {
 fn every_key_of_a_listener_is_read() {
     let config = read(EVERYTHING);
     assert_eq!(config.server.max_connections, Some(5000));
+    let socket = PathBuf::from("/run/longwire/upgrade.sock");
+    assert_eq!(config.server.upgrade_socket, Some(socket));
     let pair = |name: &str| CertificateFiles {
         cert: format!("/etc/tls/{name}.crt").into(),
         key: format!("/etc/tls/{name}.key").into(),
