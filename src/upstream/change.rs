@@ -60,7 +60,7 @@ impl Upstream {
     }
 
     /// Puts a change in force. Endpoints that are meant as before keep their connections, their
-    /// health and their counts; those that are gone get nothing new, and what is open there runs on.
+    /// health and their counts. Those that are gone get nothing new; what is open there runs on.
     pub fn change(self: &Arc<Self>, change: Change, metrics: &Metrics) {
         let Change { config, sources } = change;
         for (source, endpoint) in sources.iter().zip(&config.endpoints) {
@@ -89,9 +89,9 @@ impl Upstream {
         self.show();
     }
 
-    /// Takes an endpoint out, or puts it back, on an operator's word, which holds until it leaves the
-    /// configuration; gives how many exchanges are open there, or `None` if there is no such
-    /// endpoint.
+    /// Takes an endpoint out, or puts it back, on an operator's word, which holds until it is gone
+    /// from the configuration. Gives how many exchanges are open there, or `None` if there is no
+    /// such endpoint.
     pub fn set_drained(self: &Arc<Self>, endpoint: &str, drained: bool) -> Option<usize> {
         let source = self.sources.load().iter().find(|one| one.name() == endpoint).cloned()?;
         if source.set_drained(drained) {

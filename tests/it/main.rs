@@ -82,6 +82,8 @@ mod queue;
 mod race;
 /// What the README says is true.
 mod readme;
+/// A configuration that is replaced while everything goes on.
+mod reload;
 /// What is sent again, and above all what is not.
 mod replay;
 /// Upstream connections: which are used again, which are not, and how they are counted.

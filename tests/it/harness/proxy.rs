@@ -1,6 +1,7 @@
 //! The real executable, with a configuration of the test's own.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
@@ -21,7 +22,7 @@ pub struct Proxy {
     /// Whoever reads the log takes it for each line.
     log_gate: Arc<tokio::sync::Mutex<()>>,
     log_reader: JoinHandle<()>,
-    _config: tempfile::NamedTempFile,
+    config: tempfile::NamedTempFile,
 }
 
 /// What a proxy is to be like.
@@ -77,6 +78,23 @@ impl Proxy {
         let lines = self.log("listening");
         let ours = lines.iter().filter(|line| line["listener"] == listener);
         ours.map(|line| line["address"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Its configuration file.
+    pub fn config(&self) -> &Path {
+        self.config.path()
+    }
+
+    /// Puts something else in its configuration file; it may not know yet.
+    pub fn rewrite(&self, from: &str, to: &str) {
+        let text = std::fs::read_to_string(self.config()).unwrap();
+        assert!(text.contains(from), "{from:?} is not in\n{text}");
+        std::fs::write(self.config(), text.replace(from, to)).unwrap();
+    }
+
+    /// Has it read its configuration anew; gives status and body of the answer.
+    pub async fn reload(&self) -> (u16, String) {
+        self.ask_admin("POST", "/-/reload").await
     }
 
     pub fn pid(&self) -> u32 {
@@ -137,8 +155,15 @@ impl Proxy {
 
     /// A page of the admin address: status and body.
     pub async fn admin(&self, path: &str) -> (u16, String) {
+        self.ask_admin("GET", path).await
+    }
+
+    /// What the admin address says to a request: status and body.
+    pub async fn ask_admin(&self, method: &str, path: &str) -> (u16, String) {
         let mut client = Client::connect(self.admin).await;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        let host = self.admin;
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
         client.send(request.as_bytes()).await;
         let response = client.response().await;
         (response.status, String::from_utf8(response.body).unwrap())
@@ -235,6 +260,7 @@ impl ProxyBuilder {
     /// Starts it and waits until it listens.
     pub async fn start(self) -> Proxy {
         let Self { server, listener, upstream, route, rest, within, command, log_level } = self;
+        let command: Vec<_> = within.iter().chain(&command).map(String::as_str).collect();
         let text = format!(
             "[server]\n{server}\n[listeners.web]\nbind = [\"127.0.0.1:0\"]\n{listener}\n\
              [upstreams.up]\n{upstream}\n[routes.all]\nupstream = \"up\"\n{route}\n\
@@ -242,9 +268,21 @@ impl ProxyBuilder {
         );
         let config = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
         std::fs::write(config.path(), &text).unwrap();
-        let command: Vec<_> = within.iter().chain(&command).map(String::as_str).collect();
-        let mut child = Peer::program(&command)
-            .arg(config.path())
+        let file = config.path().to_owned();
+        Proxy::run(&command, config, &file).await
+    }
+}
+
+impl Proxy {
+    /// The executable with a configuration file, which logs as JSON and has an admin address.
+    pub async fn with_file(file: &Path) -> Self {
+        let command = [env!("CARGO_BIN_EXE_longwire"), "run", "-c"];
+        Self::run(&command, tempfile::NamedTempFile::new().unwrap(), file).await
+    }
+
+    async fn run(command: &[&str], config: tempfile::NamedTempFile, file: &Path) -> Self {
+        let mut child = Peer::program(command)
+            .arg(file)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -277,8 +315,9 @@ impl ProxyBuilder {
         });
         listens.await;
         let (Some(address), Some(admin)) = (find("listening"), find("admin")) else {
+            let text = std::fs::read_to_string(file).unwrap();
             panic!("the proxy did not start:\n{}\n{text}", errors.await.unwrap());
         };
-        Proxy { child, address, admin, log, log_gate, log_reader, _config: config }
+        Proxy { child, address, admin, log, log_gate, log_reader, config }
     }
 }
