@@ -84,6 +84,8 @@ mod race;
 mod readme;
 /// A configuration that is replaced while everything goes on.
 mod reload;
+/// Reloads under a load of streams and requests, again and again.
+mod reload_soak;
 /// What is sent again, and above all what is not.
 mod replay;
 /// Upstream connections: which are used again, which are not, and how they are counted.
