@@ -102,6 +102,8 @@ mod tidy;
 mod timeouts;
 /// TLS towards clients: versions, names, certificates that are renewed or asked for.
 mod tls;
+/// Two instances behind a balancer: what a page notices when one of them drains.
+mod two_instances;
 /// Upstreams behind unix sockets, TLS and HTTP/2.
 mod upstream_kinds;
 /// A wall clock that jumps.
