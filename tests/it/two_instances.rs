@@ -67,14 +67,15 @@ impl Pair {
     }
 }
 
-/// HAProxy at an address of its own, once it is there.
+/// HAProxy at an address of its own, once it is there. A check that is answered late, on a busy
+/// machine, is no failure.
 async fn balance(folder: &Path, first: &Proxy, second: &Proxy) -> (SocketAddr, Child) {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = free.local_addr().unwrap();
     drop(free);
     let mut config = format!(
         "global\n    maxconn 1000\n\
-         defaults\n    mode tcp\n    timeout connect 5s\n    timeout client 1h\n    timeout server 1h\n\
+         defaults\n    mode tcp\n    timeout connect 5s\n    timeout check 5s\n    timeout client 1h\n    timeout server 1h\n\
          listen web\n    bind {address}\n\
          \x20   option httpchk\n    http-check send meth GET uri /readyz\n"
     );

@@ -7,8 +7,9 @@ Through each proxy go the same clients (clients.py) to the same origin (origin.m
 configured for streams (proxies.py): event streams with an event every 100 ms, as many WebSockets,
 and 200 short requests a second, half of them on connections that are kept. It is reloaded three
 times: an endpoint is added, the one that all streams come from is removed (it lives on), a timeout is
-changed. After each of them a tenth as many streams and WebSockets come. Then the file is broken. Prints a table, then one JSON line with the same facts. A proxy
-that is not installed is left out. Fails if a stream or a request of longwire's is lost.
+changed. After each of them a tenth as many streams and WebSockets come. Then the file is broken.
+Prints a table, then one JSON line with the same facts. A proxy that is not installed is left out.
+Fails if a stream or a request of longwire's is lost.
 
 Memory is the proportional set size of all processes of the proxy: what they share counts once.
 """
@@ -189,8 +190,10 @@ async def compare(options):
     rows = []
     with origin() as old, origin() as new:
         for proxy in proxies:
-            print(f"measuring {proxy.name} {proxy.title}", file=sys.stderr, flush=True)
+            began = time.monotonic()
             facts = await measure(proxy, options.streams, (old, new))
+            took = time.monotonic() - began
+            print(f"{proxy.name} {proxy.title}: {took:.1f} s", file=sys.stderr, flush=True)
             title = {"longwire": "Longwire", "haproxy": "HAProxy", "caddy": "Caddy"}
             name = f"{title.get(proxy.name, proxy.name)} {proxy.version()}"
             rows.append({"proxy": f"{name}, {proxy.title}".rstrip(", "), **facts})
