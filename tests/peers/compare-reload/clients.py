@@ -11,6 +11,7 @@ GAP = 0.1  # between two events, as the origin sends them
 ECHO = 0.2  # between two messages of a WebSocket
 ASKERS, ASK = 20, 0.1  # clients that ask, and how often each: 200 requests a second
 
+EVENTS = b"GET /events HTTP/1.1\r\nHost: chat.example\r\n\r\n"
 HANDSHAKE = (
     b"GET /echo HTTP/1.1\r\nHost: chat.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -36,8 +37,7 @@ class Clients:
     async def open(self, count):
         """Opens `count` more streams, and as many WebSockets."""
         for _ in range(count):
-            await self.begin(b"GET /events HTTP/1.1\r\nHost: chat.example\r\n\r\n", self.events)
-            await self.begin(HANDSHAKE, self.echo)
+            await asyncio.gather(self.begin(EVENTS, self.events), self.begin(HANDSHAKE, self.echo))
         self.streams += count
 
     def begin_to_ask(self):
