@@ -16,6 +16,7 @@ Memory is the proportional set size of all processes of the proxy: what they sha
 
 import asyncio
 import contextlib
+import json
 import re
 import socket
 import subprocess
@@ -180,8 +181,11 @@ async def reload(proxy, process, clients, count, editions, file, log):
 
 def first_error(text):
     """The line that says what is wrong, without the path of the file and the time."""
-    lines = [line for line in text.splitlines() if re.search("emerg|ALERT|[Ee]rror:", line)]
+    marks = 'emerg|ALERT|[Ee]rror:|"level":"error"'
+    lines = [line for line in text.splitlines() if re.search(marks, line)]
     line = (lines or text.splitlines() or [""])[0]
+    if line.startswith("{"):
+        line = json.loads(line)["msg"]
     line = re.sub(r"/\S*/([^/\s:]+\.conf)", r"\1", line)
     return re.sub(r"^(\S+ )?[\d/]+ [\d:]+ |\(\d+\) : |\d+#\d+: ", "", line).strip()[:200]
 
