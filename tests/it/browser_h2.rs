@@ -54,7 +54,7 @@ impl Stage {
 }
 
 /// Leaves `chat.crt`, signed by an authority that is forgotten at once, and `chat.key`.
-fn certify(folder: &Path) {
+pub fn certify(folder: &Path) {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();

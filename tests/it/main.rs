@@ -88,6 +88,8 @@ mod race;
 mod readme;
 /// A configuration that is replaced while everything goes on.
 mod reload;
+/// Reloads under a load of streams and requests, again and again.
+mod reload_soak;
 /// What is sent again, and above all what is not.
 mod replay;
 /// Upstream connections: which are used again, which are not, and how they are counted.
@@ -104,6 +106,8 @@ mod tidy;
 mod timeouts;
 /// TLS towards clients: versions, names, certificates that are renewed or asked for.
 mod tls;
+/// Two instances behind a balancer: what a page notices when one of them drains.
+mod two_instances;
 /// Upstreams behind unix sockets, TLS and HTTP/2.
 mod upstream_kinds;
 /// A wall clock that jumps.
