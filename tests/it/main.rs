@@ -70,8 +70,14 @@ mod listeners;
 mod log_pipe;
 /// Requests that two servers could read in two ways.
 mod malformed;
+/// Every family of metrics, next to what the document says of it.
+mod metrics;
+/// The rules and the dashboard that come with it, next to the metrics that there are.
+mod monitoring;
 /// Names whose addresses change.
 mod names;
+/// A real Prometheus, next to what clients measure themselves.
+mod observe;
 /// Programs that nobody here wrote: a browser, curl, Node, Python, nginx, promtool.
 mod peers;
 /// The bounds of the pool, next to what the kernel says.
@@ -82,6 +88,8 @@ mod queue;
 mod race;
 /// What the README says is true.
 mod readme;
+/// Every reason of the table, provoked once.
+mod reasons;
 /// What is sent again, and above all what is not.
 mod replay;
 /// Upstream connections: which are used again, which are not, and how they are counted.
