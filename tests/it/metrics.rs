@@ -8,7 +8,7 @@ use crate::websocket::{AGREE, CLOSE, TEXT, Ws, agreeing, bye, rules};
 const DOCUMENT: &str = include_str!("../../docs/metrics.md");
 
 /// Labels whose values come from the configuration, the build or the answer, not from a list.
-const FREE: [&str; 8] =
+pub const FREE: [&str; 8] =
     ["listener", "route", "upstream", "endpoint", "name", "version", "revision", "code"];
 
 /// The page of a proxy that has seen a bit of everything.
