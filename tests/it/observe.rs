@@ -51,6 +51,12 @@ impl Prometheus {
         let address = soon("prometheus to listen", listens).await;
         // Or it would block when nobody reads what it says.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        until("it is ready", || async {
+            let mut client = Client::connect(address).await;
+            client.send("GET /-/ready HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+            client.response().await.status == 200
+        })
+        .await;
         let prometheus = Self { address, _child: child, _folder: folder };
         until("it has scraped", || async { query(address, "sum(up)").await == Some(1.0) }).await;
         prometheus
@@ -112,7 +118,7 @@ async fn upstream() -> Upstream {
     Upstream::serve(|mut upstream| async move {
         while let Some(request) = upstream.try_request().await {
             let path = request.split(' ').nth(1).unwrap();
-            let (kind, number) = path[1..].split_once('/').unwrap_or((&path[1..], "0"));
+            let (kind, number) = path[1..].split_once('/').unwrap_or_else(|| (&path[1..], "0"));
             let number: usize = number.parse().unwrap();
             if kind == "ws" {
                 upstream.write(AGREE).await;
