@@ -372,6 +372,10 @@ impl<'a, U: Wire> Link<'a, U> {
     pub fn into_rest(self) -> Rest<U> {
         let complete = self.head.is_none() && self.body.as_ref().is_some_and(Download::is_done);
         let sent = self.upload.is_done() && self.to_upstream.is_empty() && !self.upload_broken;
+        // The wait that was the stream's end is the longest of all.
+        if let Some(since) = self.stalled_at {
+            self.meter.stalled(clock::now().saturating_duration_since(since));
+        }
         Rest {
             upstream: self.upstream,
             upstream_is_clean: complete && sent && self.upstream_clean,

@@ -120,6 +120,9 @@ impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
         self.arm_earlier();
         let reason = poll_fn(|cx| scratch::with(|scratch| self.poll(cx, scratch))).await;
         let at = clock::now();
+        if let Some(since) = self.to_client.stalled_at {
+            self.meter.stalled(at - since);
+        }
         let ours = self.machine.as_ref().and_then(WebSocket::our_code);
         let said = self.machine.as_ref().and_then(WebSocket::close_code);
         match (ours, said) {
@@ -221,11 +224,12 @@ impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
         };
         let now = clock::now();
         self.pass(side, &scratch.read[..count], now, &mut scratch.out);
-        let toward = self.toward(side.other());
-        toward.read_at = Some(now);
         if scratch.out.is_empty() {
+            // A pong that is swallowed is passed on to nobody: its time would be that of the next
+            // ping, and look like a delay of ours.
             return Continue(true);
         }
+        self.toward(side.other()).read_at = Some(now);
         // From the thread's buffer straight to the socket.
         let taken = match self.poll_write(cx, side.other(), &scratch.out) {
             Poll::Pending => 0,
@@ -499,6 +503,7 @@ impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
         let Some(machine) = &mut self.machine else { return };
         let (mut to_client, mut to_upstream) = (Vec::new(), Vec::new());
         machine.end(reason, code, text, clock::now(), (&mut to_client, &mut to_upstream));
+        self.meter.own_bytes(to_client.len() as u64);
         self.to_client.outbox.push(&to_client);
         self.to_upstream.outbox.push(&to_upstream);
         self.arm_earlier();

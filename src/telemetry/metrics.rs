@@ -102,7 +102,7 @@ families! {
     events: IntCounterVec = counter("events_total",
         "Events.", &["route", "kind", "direction"]);
     heartbeats: IntCounterVec = counter("heartbeats_sent_total",
-        "Heartbeat comments written into event streams.", &["route", "kind"]);
+        "Heartbeat comments in event streams, and pings to sides of WebSockets.", &["route", "kind"]);
     websocket_frames: IntCounterVec = counter("websocket_frames_total",
         "WebSocket frames, from the client (in) and to it (out).",
         &["route", "direction", "opcode"]);
@@ -180,6 +180,7 @@ impl Metrics {
     /// The page in Prometheus' text format.
     pub fn render(&self) -> String {
         self.sweep();
+        self.draining();
         let dropped = self.log_lines_dropped.with_label_values::<&str>(&[]);
         dropped.inc_by(log::dropped_lines().saturating_sub(dropped.get()));
         // The registry holds only families made here, which encode.

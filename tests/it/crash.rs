@@ -39,7 +39,7 @@ fn the_process() {
 }
 
 /// One worker, so that everything shares the thread that panics.
-fn panicking(upstream: &Upstream, rules: &str) -> ProxyBuilder {
+pub fn panicking(upstream: &Upstream, rules: &str) -> ProxyBuilder {
     let program = std::env::current_exe().unwrap();
     let program = program.to_str().unwrap();
     let command =
@@ -55,7 +55,7 @@ fn panicking(upstream: &Upstream, rules: &str) -> ProxyBuilder {
 }
 
 /// Answers with `head` and an event, and holds; or with a WebSocket that says a word and holds.
-async fn upstream(head: &'static str) -> Upstream {
+pub async fn upstream(head: &'static str) -> Upstream {
     Upstream::serve(move |mut upstream: Conversation| async move {
         let asked = upstream.request().await;
         if asked.contains("Upgrade: websocket") {

@@ -72,8 +72,14 @@ mod listeners;
 mod log_pipe;
 /// Requests that two servers could read in two ways.
 mod malformed;
+/// Every family of metrics, next to what the document says of it.
+mod metrics;
+/// The rules and the dashboard that come with it, next to the metrics that there are.
+mod monitoring;
 /// Names whose addresses change.
 mod names;
+/// A real Prometheus, next to what clients measure themselves.
+mod observe;
 /// The Debian package, the manual page and the completions in it.
 mod packages;
 /// Programs that nobody here wrote: a browser, curl, Node, Python, nginx, promtool.
@@ -86,6 +92,8 @@ mod queue;
 mod race;
 /// What the README says is true.
 mod readme;
+/// Every reason of the table, provoked once.
+mod reasons;
 /// A configuration that is replaced while everything goes on.
 mod reload;
 /// Reloads under a load of streams and requests, again and again.

@@ -2,6 +2,7 @@
 
 mod authority;
 mod client;
+mod page;
 mod peer;
 mod proxy;
 mod upstream;
@@ -17,7 +18,9 @@ use tokio::net::TcpStream;
 
 pub use authority::Authority;
 pub use client::{Client, Response, find};
+pub use page::Page;
 pub use peer::{Peer, peers};
+
 pub use proxy::{Proxy, ProxyBuilder, resident_kib};
 pub use upstream::{Conversation, SSE_HEAD, Upstream};
 
