@@ -2,5 +2,7 @@
 
 pub mod farewell;
 pub mod kind;
+pub mod past;
 pub mod reason;
 pub mod registry;
+pub mod stream;

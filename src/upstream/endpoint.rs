@@ -20,7 +20,7 @@ use crate::telemetry::metrics::{EndpointMetrics, Metrics};
 /// One entry of `endpoints`: what all addresses of its name have in common. It lives on through
 /// reloads as long as its name, its address and how it is spoken to stay the same.
 pub struct Source {
-    name: Box<str>,
+    name: Arc<str>,
     address: Address,
     /// Its share of the exchanges and the like, as a reload may change it.
     config: ArcSwap<model::Endpoint>,
@@ -66,6 +66,11 @@ impl Source {
     /// Its name in metrics and logs.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The same, to be kept.
+    pub fn shared_name(&self) -> Arc<str> {
+        Arc::clone(&self.name)
     }
 
     /// Where it is, as the configuration says it.

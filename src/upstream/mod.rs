@@ -54,7 +54,7 @@ use crate::tls::TlsError;
 
 /// A named group of endpoints.
 pub struct Upstream {
-    name: String,
+    name: Arc<str>,
     /// As the last reload left it.
     config: ArcSwap<model::Upstream>,
     sources: ArcSwap<Vec<Arc<Source>>>,
@@ -98,7 +98,7 @@ impl Upstream {
         let all_known = known.len() == sources.len();
         roster.change(known, |_| true);
         let upstream = Self {
-            name: config.name.clone(),
+            name: config.name.as_str().into(),
             metrics: metrics.upstream(&config.name, &Cause::ALL.map(Cause::label)),
             config: ArcSwap::new(config),
             sources: ArcSwap::from_pointee(sources),
@@ -114,6 +114,11 @@ impl Upstream {
     /// Its name in metrics and logs.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The same, to be kept.
+    pub fn shared_name(&self) -> Arc<str> {
+        Arc::clone(&self.name)
     }
 
     /// What the configuration says about it.
