@@ -46,8 +46,10 @@ impl Sums {
 #[derive(Default)]
 struct Rows {
     sums: Sums,
-    streams: VecDeque<Arc<Stream>>,
-    others: VecDeque<Arc<Stream>>,
+    /// Rows so far; the number of the next one.
+    kept: u64,
+    streams: VecDeque<(u64, Arc<Stream>)>,
+    others: VecDeque<(u64, Arc<Stream>)>,
 }
 
 /// All of it, behind one lock that is taken once at the end of an exchange.
@@ -73,7 +75,8 @@ impl Past {
         if row.len() == most {
             row.pop_front();
         }
-        row.push_back(Arc::clone(stream));
+        row.push_back((rows.kept, Arc::clone(stream)));
+        rows.kept += 1;
     }
 
     /// A request was answered without an upstream.
@@ -83,12 +86,21 @@ impl Past {
 
     /// Those that are kept, the one that ended last first.
     pub fn streams(&self) -> Vec<Arc<Stream>> {
+        self.since(0).0
+    }
+
+    /// Those of them that have come since this was asked with another answer's second half; 0 is
+    /// the beginning.
+    pub fn since(&self, number: u64) -> (Vec<Arc<Stream>>, u64) {
         let rows = self.rows();
-        let mut streams: Vec<_> = rows.streams.iter().chain(&rows.others).cloned().collect();
+        let kept = rows.kept;
+        let new = |row: &&(u64, Arc<Stream>)| row.0 >= number;
+        let streams = rows.streams.iter().rev().take_while(new);
+        let others = rows.others.iter().rev().take_while(new);
+        let mut all: Vec<_> = streams.chain(others).cloned().collect();
         drop(rows);
-        let ended = |stream: &Arc<Stream>| stream.ended().map(|end| stream.began() + end.duration);
-        streams.sort_by_key(|stream| std::cmp::Reverse(ended(stream)));
-        streams
+        all.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));
+        (all.into_iter().map(|(_, stream)| stream).collect(), kept)
     }
 
     /// The sums of those that have left and of `open`, each counted once however many of the open
@@ -150,9 +162,15 @@ pub(super) mod tests {
         past.left(&ended(3000, Kind::Http, CloseReason::Completed, 5));
         let kept = past.streams();
         assert_eq!(kept.len(), 1 + OTHERS_KEPT);
-        assert_eq!(&*kept[0].identity().unwrap().id, "0", "it ended last");
+        let last = |kept: &[Arc<Stream>]| kept[0].identity().unwrap().id.to_string();
+        assert_eq!(last(&kept), "3000");
+        let (_, number) = past.since(0);
+        assert!(past.since(number).0.is_empty());
+        past.left(&ended(3001, Kind::WebSocket, CloseReason::Completed, 5));
+        let (new, _) = past.since(number);
+        assert_eq!((new.len(), last(&new)), (1, "3001".to_owned()));
         let sums = past.sums(&[]);
-        assert_eq!((sums.closed, sums.failed, sums.events_out), (3001, 1001, 3001));
+        assert_eq!((sums.closed, sums.failed, sums.events_out), (3002, 1001, 3002));
         for id in 0..2000 {
             past.left(&ended(id, Kind::Sse, CloseReason::Completed, 1));
         }

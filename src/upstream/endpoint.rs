@@ -107,6 +107,11 @@ impl Source {
         self.is_drained.swap(drained, Ordering::Relaxed) != drained
     }
 
+    /// `host:port`, IPv6 in brackets; `localhost` for a unix socket.
+    pub(super) fn authority(&self) -> &str {
+        &self.authority
+    }
+
     /// The gauge that says whether it may be picked.
     pub(super) fn up(&self) -> &IntGauge {
         &self.up

@@ -6,7 +6,8 @@
 //! [`learn`] finds out how long idle connections live. IO: [`connect`] keeps idle connections in
 //! pingora's pool and [`dial`] opens new ones; a [`connection`] counts itself; [`question`] asks
 //! something on the proxy's own behalf; [`resolver`],
-//! [`checker`] and [`upkeep`] run in the background. A [`change`] is what a reload makes of one.
+//! [`checker`] and [`upkeep`] run in the background. A [`change`] is what a reload makes of one, a [`status`] what
+//! operators see of it.
 
 pub mod balance;
 pub mod budget;
@@ -27,6 +28,7 @@ pub mod resolver;
 pub mod roster;
 pub mod seat;
 mod sessions;
+pub mod status;
 pub mod tls;
 pub mod transport;
 pub mod upkeep;

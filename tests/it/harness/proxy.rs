@@ -137,11 +137,28 @@ impl Proxy {
 
     /// A page of the admin address: status and body.
     pub async fn admin(&self, path: &str) -> (u16, String) {
+        self.ask_admin(&format!("GET {path} HTTP/1.1\r\nHost: localhost"), "").await
+    }
+
+    /// The answer of the admin address to a head without its last fields, with a token if it is not
+    /// empty.
+    pub async fn ask_admin(&self, head: &str, token: &str) -> (u16, String) {
         let mut client = Client::connect(self.admin).await;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        let token = match token {
+            "" => String::new(),
+            token => format!("Authorization: Bearer {token}\r\n"),
+        };
+        let request = format!("{head}\r\n{token}Connection: close\r\n\r\n");
         client.send(request.as_bytes()).await;
         let response = client.response().await;
         (response.status, String::from_utf8(response.body).unwrap())
+    }
+
+    /// A page of the API, which must be there.
+    pub async fn api(&self, path: &str) -> Value {
+        let (status, body) = self.admin(path).await;
+        assert_eq!(status, 200, "{path}: {body}");
+        serde_json::from_str(&body).unwrap()
     }
 
     /// The value of the one sample whose name and labels contain all of `parts`; 0 if there is none.
