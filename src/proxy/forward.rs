@@ -156,7 +156,10 @@ impl Forward<'_> {
             upstream: self.upstream.shared_name(),
             principal: self.request.principal.as_ref().map(Principal::shared_name),
             client: self.request.address,
-            version: self.request.version.number(),
+            version: match self.request.version {
+                Version::Http2 => "2",
+                version => version.number(),
+            },
             started: self.request.started,
         }
     }

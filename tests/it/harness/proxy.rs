@@ -30,6 +30,7 @@ pub struct ProxyBuilder {
     listener: String,
     upstream: String,
     route: String,
+    admin: String,
     rest: String,
     within: Vec<String>,
     command: Vec<String>,
@@ -55,6 +56,7 @@ impl Proxy {
             listener: String::new(),
             upstream: format!("endpoints = [{elements}]"),
             route: String::new(),
+            admin: String::new(),
             rest: String::new(),
             within: Vec::new(),
             command: vec![env!("CARGO_BIN_EXE_longwire").into(), "run".into(), "-c".into()],
@@ -224,6 +226,12 @@ impl ProxyBuilder {
         self
     }
 
+    /// More lines for `[admin]`.
+    pub fn admin(mut self, lines: &str) -> Self {
+        self.admin = lines.into();
+        self
+    }
+
     /// A program that is told to run it, with the command line behind its own arguments, and
     /// becomes it.
     pub fn within(mut self, program: &[&str]) -> Self {
@@ -251,11 +259,12 @@ impl ProxyBuilder {
 
     /// Starts it and waits until it listens.
     pub async fn start(self) -> Proxy {
-        let Self { server, listener, upstream, route, rest, within, command, log_level } = self;
+        let Self { server, listener, upstream, route, admin, rest, within, command, log_level } =
+            self;
         let text = format!(
             "[server]\n{server}\n[listeners.web]\nbind = [\"127.0.0.1:0\"]\n{listener}\n\
              [upstreams.up]\n{upstream}\n[routes.all]\nupstream = \"up\"\n{route}\n\
-             [admin]\nbind = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\nlevel = \"{log_level}\"\n{rest}\n"
+             [admin]\nbind = \"127.0.0.1:0\"\n{admin}\n[log]\nformat = \"json\"\nlevel = \"{log_level}\"\n{rest}\n"
         );
         let config = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
         std::fs::write(config.path(), &text).unwrap();
