@@ -1,4 +1,4 @@
-//! Upstreams and routes, as operators see them.
+//! Upstreams, routes and the configuration, as operators see them.
 
 use std::collections::HashMap;
 
@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{Answer, Process};
 use crate::clock;
 use crate::config::model::{HostPattern, PathPattern, Target};
+use crate::config::shown::shown;
 use crate::live::kind::Kind;
 
 /// `/api/upstreams`
@@ -49,6 +50,12 @@ pub(super) fn routes(process: &Process) -> Answer {
         })
     });
     Answer::json(200, &json!({ "routes": routes.collect::<Vec<_>>() }))
+}
+
+/// `/api/config`
+pub(super) fn config(process: &Process) -> Answer {
+    let snapshot = process.shared.snapshot.load_full();
+    Answer::json(200, &json!({ "config": shown(&snapshot.config) }))
 }
 
 fn host(pattern: &HostPattern) -> String {

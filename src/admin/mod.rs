@@ -159,6 +159,7 @@ impl AdminApp {
             "/api/streams/ended" => Page::Ended,
             "/api/upstreams" => Page::Upstreams,
             "/api/routes" => Page::Routes,
+            "/api/config" => Page::Config,
             "/api/live" => Page::Live,
             _ => Page::Stream(table::id_in(path)?),
         })
@@ -202,6 +203,7 @@ impl AdminApp {
             Page::Stream(id) => table::one(process, &id, trusted),
             Page::Upstreams => groups::upstreams(process),
             Page::Routes => groups::routes(process),
+            Page::Config => groups::config(process),
             Page::Live => return live::begin(process),
         }
         .into()
@@ -261,6 +263,7 @@ enum Page<'p> {
     Stream(Cow<'p, str>),
     Upstreams,
     Routes,
+    Config,
     Live,
 }
 

@@ -78,6 +78,7 @@ async fn pages_and_tokens() {
         (Some("s3"), "DELETE /api/streams/1", "x", 401),
         (None, "GET /api/upstreams", "x", 200),
         (None, "GET /api/routes", "x", 200),
+        (None, "GET /api/config", "x", 200),
         (None, "GET /api/live", "x", 200),
         (None, "HEAD /api/live", "x", 405),
         (Some("s3"), "GET /api/live", "x", 401),

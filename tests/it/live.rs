@@ -218,7 +218,8 @@ async fn with_a_token_all_of_it_is_behind_it_and_addresses_are_whole() {
     let upstream = upstream().await;
     let proxy = proxy(&upstream).admin("token = \"s3cret\"").start().await;
     let _client = listens(&proxy, "/a", "one").await;
-    for path in ["streams", "streams/ended", "streams/one", "upstreams", "routes", "live"] {
+    for path in ["streams", "streams/ended", "streams/one", "upstreams", "routes", "config", "live"]
+    {
         let head = format!("GET /api/{path} HTTP/1.1\r\nHost: proxy.internal");
         assert_eq!(proxy.ask_admin(&head, "").await.0, 401, "{path}");
         assert_eq!(proxy.ask_admin(&head, "s3cre").await.0, 401, "{path}");
@@ -229,6 +230,13 @@ async fn with_a_token_all_of_it_is_behind_it_and_addresses_are_whole() {
         proxy.ask_admin("GET /api/streams HTTP/1.1\r\nHost: proxy.internal", "s3cret").await;
     let page: Value = serde_json::from_str(&body).unwrap();
     assert_eq!((status, &page["streams"][0]["client"]), (200, &json!("127.0.0.1")));
+
+    let (status, body) =
+        proxy.ask_admin("GET /api/config HTTP/1.1\r\nHost: proxy.internal", "s3cret").await;
+    assert!(status == 200 && !body.contains("s3cret"), "{body}");
+    let page: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(page["config"]["admin"]["token"], "***");
+    assert_eq!(page["config"]["routes"]["all"]["upstream"], "up");
 }
 
 #[tokio::test]
