@@ -15,6 +15,7 @@ use prometheus::{
 
 use super::connections::ConnectionMetrics;
 use super::limited::Limited;
+pub use super::outcome::{ConnectResult, PoolClose};
 use super::series::{self, Owners, Remove};
 use super::{buckets, log};
 use crate::live::kind::Kind;
@@ -24,61 +25,6 @@ use crate::ws::head::Opcode;
 /// The `route` of requests that no route took, and the `upstream` of what is answered here. Not a
 /// name that a configuration can have.
 pub const NONE: &str = "(none)";
-
-/// What can become of a connection attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum ConnectResult {
-    Ok,
-    Refused,
-    Timeout,
-    Tls,
-    Dns,
-    Other,
-}
-
-impl ConnectResult {
-    const ALL: [Self; 6] =
-        [Self::Ok, Self::Refused, Self::Timeout, Self::Tls, Self::Dns, Self::Other];
-
-    /// The name in the `result` label.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Refused => "refused",
-            Self::Timeout => "timeout",
-            Self::Tls => "tls",
-            Self::Dns => "dns",
-            Self::Other => "other",
-        }
-    }
-}
-
-/// Why an idle connection was not kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum PoolClose {
-    IdleTimeout,
-    MaxLifetime,
-    PeerClosed,
-    Full,
-    Unclean,
-}
-
-impl PoolClose {
-    const ALL: [Self; 5] =
-        [Self::IdleTimeout, Self::MaxLifetime, Self::PeerClosed, Self::Full, Self::Unclean];
-
-    fn label(self) -> &'static str {
-        match self {
-            Self::IdleTimeout => "idle_timeout",
-            Self::MaxLifetime => "max_lifetime",
-            Self::PeerClosed => "peer_closed",
-            Self::Full => "full",
-            Self::Unclean => "unclean",
-        }
-    }
-}
 
 macro_rules! families {
     ($($field:ident: $type:ident = $new:ident($($argument:expr),*);)*) => {

@@ -54,7 +54,7 @@ fn values_are_written_as_a_file_writes_them() {
     for (pointer, expected) in [
         ("/server/drain/grace", json!("5m")),
         ("/listeners/web/max_header_size", json!("32KiB")),
-        ("/listeners/web/protocols", json!(["http/1.1"])),
+        ("/listeners/web/protocols", json!(["http/1.1", "h2c"])),
         ("/defaults/timeouts/max_duration", json!("off")),
         ("/upstreams/127.0.0.1:8000/endpoints/0/url", json!("http://127.0.0.1:8000")),
         ("/upstreams/127.0.0.1:8000/balance", json!("least_streams")),
