@@ -90,8 +90,8 @@ impl Upstream {
         self.show();
     }
 
-    /// Takes an endpoint out, or puts it back, on an operator's word, which holds until it leaves the
-    /// configuration; gives how many exchanges are open there, or `None` if there is no such
+    /// Takes an endpoint out, or puts it back, on an operator's word, which holds until it leaves
+    /// the configuration; gives how many exchanges are open there, or `None` if there is no such
     /// endpoint.
     pub fn set_drained(self: &Arc<Self>, endpoint: &str, drained: bool) -> Option<usize> {
         let source = self.sources.load().iter().find(|one| one.name() == endpoint).cloned()?;

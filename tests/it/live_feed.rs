@@ -1,4 +1,5 @@
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 
 use crate::harness::{Client, Conversation, Proxy, SSE_HEAD, Upstream, find, soon, until};
 use crate::live::listens;
@@ -70,7 +71,10 @@ async fn a_watcher_is_told_all_then_what_changes() {
                 break;
             }
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-            upstream.chunk("data: a\n\n").await;
+            // It may have left.
+            if upstream.stream.write_all(b"9\r\ndata: a\n\n\r\n").await.is_err() {
+                break;
+            }
         }
         upstream.hold().await;
     })
