@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::task::spawn_blocking;
 
 use super::groups::list_upstreams;
-use super::{Answer, Process, Served};
+use super::{AdminApp, Answer, Process, Served};
 use crate::client::Client;
 use crate::clock;
 use crate::config::model::Admin;
@@ -39,13 +40,17 @@ pub(super) fn begin(process: &Process) -> Served {
 }
 
 /// Tells a watcher what changes until it leaves.
-pub(super) async fn feed(client: &mut Client, process: &Process, admin: &Admin) {
+pub(super) async fn feed(client: &mut Client, app: Arc<AdminApp>) {
     let head = format!(
         "HTTP/1.1 200 OK\r\nDate: {}\r\nContent-Type: text/event-stream\r\n\
          Cache-Control: no-store\r\nX-Accel-Buffering: no\r\nConnection: close\r\n\r\n",
         date()
     );
-    let (mut watch, snapshot) = Watch::begin(process, admin);
+    let begun = spawn_blocking({
+        let app = Arc::clone(&app);
+        move || Watch::begin(&app.process, &app.admin)
+    });
+    let Ok((mut watch, snapshot)) = begun.await else { return };
     let mut message = head + &snapshot;
     loop {
         if client.write_all(message.as_bytes(), PATIENCE).await.is_err() {
@@ -56,7 +61,15 @@ pub(super) async fn feed(client: &mut Client, process: &Process, admin: &Admin) 
             () = client.gone() => return,
             () = tokio::time::sleep(EVERY) => {}
         }
-        message = watch.delta(process);
+        let told = spawn_blocking({
+            let app = Arc::clone(&app);
+            move || {
+                let delta = watch.delta(&app.process);
+                (watch, delta)
+            }
+        });
+        let Ok(next) = told.await else { return };
+        (watch, message) = next;
     }
 }
 

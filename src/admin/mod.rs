@@ -7,12 +7,12 @@ mod series;
 mod table;
 mod wish;
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use control::Control;
@@ -94,8 +94,10 @@ impl Answer {
         Self { status, content_type, body: body.into(), fields: Vec::new() }
     }
 
-    fn json(status: u16, value: &serde_json::Value) -> Self {
-        Self::new(status, JSON, format!("{value}\n"))
+    fn json(status: u16, value: &impl Serialize) -> Self {
+        // What is answered here has no keys but texts, so that it can be written.
+        let text = serde_json::to_string(value).unwrap_or_default();
+        Self::new(status, JSON, text + "\n")
     }
 
     fn not_allowed(allow: &'static str) -> Self {
@@ -119,7 +121,7 @@ impl AdminApp {
         Self { admin, pages, process }
     }
 
-    async fn answer(&self, head: &RequestHead, admitted: &Admitted) -> Served {
+    async fn answer(self: &Arc<Self>, head: &RequestHead, admitted: &Admitted) -> Served {
         let path = admitted.path();
         let is_health = matches!(path, "/healthz" | "/readyz");
         if !is_health && !self.is_allowed(head) {
@@ -144,11 +146,14 @@ impl AdminApp {
         if is_api && let Err(denial) = self.check_reader(head, admitted) {
             return denial.into();
         }
-        self.page(page, query_of(admitted))
+        // Thousands of rows take a while, and the streams of this worker had better not wait.
+        let (app, query) = (Arc::clone(self), query_of(admitted).to_owned());
+        let page = tokio::task::spawn_blocking(move || app.page(page, &query)).await;
+        page.unwrap_or_else(|_| Denial::new(500, "proxy_error", "the page failed").into())
     }
 
     /// The page at a path.
-    fn page_at<'p>(&self, path: &'p str) -> Option<Page<'p>> {
+    fn page_at(&self, path: &str) -> Option<Page> {
         let per_connection = &self.pages.per_connection;
         Some(match path {
             "/healthz" => Page::Healthz,
@@ -161,7 +166,7 @@ impl AdminApp {
             "/api/routes" => Page::Routes,
             "/api/config" => Page::Config,
             "/api/live" => Page::Live,
-            _ => Page::Stream(table::id_in(path)?),
+            _ => Page::Stream(table::id_in(path)?.into_owned()),
         })
     }
 
@@ -181,7 +186,7 @@ impl AdminApp {
         wish.grant(&self.process).await.into()
     }
 
-    fn page(&self, page: Page<'_>, query: &str) -> Served {
+    fn page(&self, page: Page, query: &str) -> Served {
         let process = &*self.process;
         let trusted = self.admin.token.is_some();
         match page {
@@ -253,14 +258,14 @@ fn forbidden(message: &str) -> Result<(), Denial> {
 }
 
 /// What can be read here.
-enum Page<'p> {
+enum Page {
     Healthz,
     Readyz,
     Metrics,
     StreamMetrics,
     Streams,
     Ended,
-    Stream(Cow<'p, str>),
+    Stream(String),
     Upstreams,
     Routes,
     Config,
@@ -274,7 +279,7 @@ fn query_of(admitted: &Admitted) -> &str {
 
 impl AdminApp {
     /// Serves a connection to its end.
-    pub async fn serve(&self, accepted: Accepted) {
+    pub async fn serve(self: Arc<Self>, accepted: Accepted) {
         let mut client = Client::new(accepted.socket);
         // A deadline per request rather than per phase: operators' tools are quick.
         while let Ok(Some(head)) = tokio::time::timeout(LIMIT, read_head(&mut client)).await {
@@ -292,7 +297,7 @@ impl AdminApp {
             let answer = match served {
                 Served::Whole(answer) => answer,
                 Served::Live(place) => {
-                    live::feed(&mut client, &self.process, &self.admin).await;
+                    live::feed(&mut client, Arc::clone(&self)).await;
                     drop(place);
                     break;
                 }

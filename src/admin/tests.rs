@@ -33,7 +33,7 @@ async fn answer_of(token: Option<&str>, allow_kill: bool, request: &str) -> u16 
         watchers: Arc::new(Semaphore::new(1)),
     };
     let pages = process.shared.snapshot.load().config.metrics.clone();
-    let app = AdminApp::new(admin, pages, Arc::new(process));
+    let app = Arc::new(AdminApp::new(admin, pages, Arc::new(process)));
     let mut head = parse_request(request.as_bytes()).unwrap().unwrap().0;
     let admitted = admit(&mut head).unwrap();
     match app.answer(&head, &admitted).await {
