@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{Failure, RunArgs, print};
 use crate::config::model::{Admin, Bind, Config};
-use crate::config::{self, LoadError, Loaded};
+use crate::config::{self, LoadError, Loaded, defaults};
 use crate::server::inherited::Inherited;
 use crate::server::predecessor::Predecessor;
 use crate::server::run::RunError;
@@ -18,7 +18,11 @@ pub(super) fn run(args: RunArgs) -> Result<(), Failure> {
         (None, Some(url)) => {
             let mut config = config::simple(url, args.listen)
                 .map_err(|error| Failure::Config(format!("longwire: --upstream: {error}\n")))?;
-            config.admin = args.admin.0.map(|bind| Admin { bind: Bind::Tcp(bind), token: None });
+            config.admin = args.admin.0.map(|bind| Admin {
+                bind: Bind::Tcp(bind),
+                token: None,
+                allow_kill: defaults::ALLOW_KILL,
+            });
             config
         }
         (None, None) => unreachable!("the command line demands one of them"),

@@ -507,6 +507,8 @@ pub struct Admin {
     pub bind: Bind,
     /// Bearer token that every request but `/healthz` and `/readyz` must carry, if set.
     pub token: Option<Secret>,
+    /// Whether operators may end streams.
+    pub allow_kill: bool,
 }
 
 /// `[metrics]`.
@@ -514,6 +516,19 @@ pub struct Admin {
 pub struct Metrics {
     /// Path of the metrics page on the admin address.
     pub path: String,
+    /// A page with series of each stream.
+    pub per_connection: PerConnection,
+}
+
+/// `metrics.per_connection`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PerConnection {
+    /// Whether there is such a page.
+    pub enabled: bool,
+    /// Its path on the admin address.
+    pub path: String,
+    /// Streams that are on it at once, at least 1: those that are open longest.
+    pub max_series: usize,
 }
 
 /// `[log]`.

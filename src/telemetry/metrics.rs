@@ -157,6 +157,8 @@ families! {
         "When the configuration in use was loaded.", &[]);
     draining: IntGaugeVec = gauge("draining",
         "1 while the process is ending.", &[]);
+    omitted: IntGaugeVec = gauge("per_connection_series_omitted",
+        "Streams that are not on the page with series of each, for want of room.", &[]);
 }
 
 impl Default for Metrics {
@@ -251,6 +253,27 @@ impl Metrics {
     pub fn listener(&self, listener: &str) -> Arc<ConnectionMetrics> {
         let make = || ConnectionMetrics::new(self, listener);
         self.owners.listeners.get(listener.to_owned(), make)
+    }
+
+    /// Client sockets open, at all listeners.
+    pub fn connections(&self) -> u64 {
+        let families = self.connections_active.collect();
+        let series = families.iter().flat_map(|family| family.get_metric());
+        series.map(|metric| metric.get_gauge().get_value()).sum::<f64>() as u64
+    }
+
+    /// Memory of the process that is in use; 0 if the system does not say.
+    pub fn resident_bytes(&self) -> u64 {
+        let families = ProcessCollector::for_self().collect();
+        let resident = families.iter().find(|f| f.name() == "process_resident_memory_bytes");
+        let values = resident.into_iter().flat_map(|family| family.get_metric());
+        values.map(|metric| metric.get_gauge().get_value()).sum::<f64>() as u64
+    }
+
+    /// Streams that are not on the page with series of each.
+    pub fn omitted(&self, streams: usize) {
+        let gauge = self.omitted.with_label_values::<&str>(&[]);
+        gauge.set(i64::try_from(streams).unwrap_or(i64::MAX));
     }
 
     pub(super) fn connections_accepted(&self, listener: &str) -> IntCounter {
