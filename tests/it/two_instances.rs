@@ -120,6 +120,8 @@ fn went_over(pair: &Pair, seen: &Value) {
     let streams = ends.iter().filter(|end| end["path"] == "/events" || end["path"] == "/echo");
     let reasons: Vec<_> = streams.map(|end| end["reason"].as_str().unwrap()).collect();
     assert_eq!(reasons, ["drained", "drained"]);
+    let opened = |path: &str| pair.second.log("open").iter().filter(|o| o["path"] == path).count();
+    assert_eq!((opened("/events"), opened("/echo")), (1, 1), "at the first attempt");
 }
 
 #[tokio::test]
