@@ -1,6 +1,7 @@
 //! The address for operators: metrics, health, and what they may ask for.
 
 pub mod control;
+mod dashboard;
 mod wish;
 
 use std::net::IpAddr;
@@ -95,6 +96,9 @@ impl AdminApp {
         let path = admitted.path();
         let reads = matches!(head.method.as_ref(), b"GET" | b"HEAD");
         let is_health = matches!(path, "/healthz" | "/readyz");
+        if self.admin.dashboard && dashboard::is_at(path) && path != self.metrics_path {
+            return if reads { dashboard::page() } else { Answer::not_allowed("GET, HEAD") };
+        }
         if !is_health && !self.is_allowed(head) {
             let mut denial = Denial::new(401, "unauthorized", "a bearer token is needed");
             denial.fields.push(("WWW-Authenticate", "Bearer".into()));

@@ -1,11 +1,12 @@
 //! `longwire run` and `longwire check`.
 
 use std::io::IsTerminal as _;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use super::{Failure, RunArgs, print};
 use crate::config::model::{Admin, Bind, Config};
-use crate::config::{self, LoadError, Loaded};
+use crate::config::{self, LoadError, Loaded, defaults};
 use crate::server::run::RunError;
 use crate::server::{descriptors, run};
 use crate::telemetry::log;
@@ -16,7 +17,7 @@ pub(super) fn run(args: RunArgs) -> Result<(), Failure> {
         (None, Some(url)) => {
             let mut config = config::simple(url, args.listen)
                 .map_err(|error| Failure::Config(format!("longwire: --upstream: {error}\n")))?;
-            config.admin = args.admin.0.map(|bind| Admin { bind: Bind::Tcp(bind), token: None });
+            config.admin = args.admin.0.map(admin);
             config
         }
         (None, None) => unreachable!("the command line demands one of them"),
@@ -27,6 +28,11 @@ pub(super) fn run(args: RunArgs) -> Result<(), Failure> {
     let served = runtime.block_on(async { run::bind(config)?.serve(args.config.as_deref()).await });
     runtime.shutdown_background();
     served.map_err(failure)
+}
+
+/// Without a file there are no secrets.
+fn admin(address: SocketAddr) -> Admin {
+    Admin { bind: Bind::Tcp(address), token: None, dashboard: defaults::ADMIN_DASHBOARD }
 }
 
 /// A configuration that cannot be used is as wrong as one that cannot be read.
