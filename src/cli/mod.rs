@@ -1,8 +1,9 @@
-//! The command line: `run`, `check`, `reload`, `drain`, `demo`, `config`.
+//! The command line: `run`, `check`, `reload`, `drain`, `top`, `demo`, `config`.
 
 mod ask;
 mod demo;
 mod run;
+mod top;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -38,6 +39,8 @@ enum Command {
     Reload(AskArgs),
     /// Have a running process end when its streams have ended
     Drain(AskArgs),
+    /// Watch the open streams of a running process, and kill one
+    Top(TopArgs),
     /// A model, the proxy and a chat page on this machine, to see what it does
     Demo(DemoArgs),
     /// Print configuration
@@ -92,6 +95,22 @@ struct AskArgs {
     /// Without a file: its admin address; the token is taken from LONGWIRE_ADMIN_TOKEN
     #[arg(short, long, value_name = "ADDR", default_value = "127.0.0.1:9901")]
     admin: SocketAddr,
+}
+
+/// What `top` takes.
+#[derive(Debug, Args)]
+struct TopArgs {
+    #[command(flatten)]
+    ask: AskArgs,
+    /// Print one table and exit
+    #[arg(long)]
+    once: bool,
+    /// The column to sort by; the same as the key s
+    #[arg(short, long, value_name = "COLUMN", value_enum, default_value_t = top::Sort::Age)]
+    sort: top::Sort,
+    /// Words that must all be in a row, such as "chat state:idle -alice"
+    #[arg(short, long, value_name = "WORDS", default_value = "")]
+    filter: String,
 }
 
 /// What `demo` takes.
@@ -153,6 +172,7 @@ pub fn main() -> ExitCode {
         Command::Check { config } => run::check(&config),
         Command::Reload(args) => ask::reload(&args),
         Command::Drain(args) => ask::drain(&args),
+        Command::Top(args) => top::run(args),
         Command::Demo(args) => demo::run(&args),
         Command::Config { what: ConfigCommand::Example } => {
             print(crate::config::example());
