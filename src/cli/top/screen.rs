@@ -255,7 +255,9 @@ fn table(world: &World, view: &mut View, columns: usize, room: usize) -> Vec<Lin
         let mut line = Line::default();
         for (place, (column, width)) in layout.iter().enumerate() {
             let text = fit(&harmless(&(column.text)(row, world.now)), *width, column.to_the_right);
-            line.add(if place == 0 { state_look(&row.state) } else { Look::Plain }, text + " ");
+            let (look, gap) =
+                if place == 0 { (state_look(&row.state), "") } else { (Look::Plain, " ") };
+            line.add(look, gap.to_owned() + &text);
         }
         if at == Some(number) {
             line = Line(vec![(Look::Reverse, fit(&line.text(), columns, false))]);
