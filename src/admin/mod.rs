@@ -2,18 +2,25 @@
 
 pub mod control;
 mod dashboard;
+mod groups;
+mod live;
+mod series;
+mod table;
 mod wish;
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use control::Control;
 use wish::Wish;
 
 use crate::client::{Accepted, Client};
-use crate::config::model::{Admin, Bind};
+use crate::config::model::{self, Admin, Bind};
 use crate::http1::framing::Framing;
 use crate::http1::head::{RequestHead, Version};
 use crate::policy::digest::same;
@@ -34,10 +41,13 @@ const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 
+/// Those who are told what changes, at once.
+pub const WATCHERS_MAX: usize = 16;
+
 /// The application of the admin address.
 pub struct AdminApp {
     admin: Admin,
-    metrics_path: String,
+    pages: model::Metrics,
     process: Arc<Process>,
 }
 
@@ -51,6 +61,24 @@ pub struct Process {
     pub ready: AtomicBool,
     /// Where it hears.
     pub control: Control,
+    /// When it began.
+    pub started: Instant,
+    /// Places for those who are told what changes.
+    pub watchers: Arc<Semaphore>,
+}
+
+/// How a request is answered.
+enum Served {
+    /// At once.
+    Whole(Answer),
+    /// For as long as the client listens.
+    Live(OwnedSemaphorePermit),
+}
+
+impl<A: Into<Answer>> From<A> for Served {
+    fn from(answer: A) -> Self {
+        Self::Whole(answer.into())
+    }
 }
 
 /// An answer.
@@ -87,47 +115,106 @@ impl From<Denial> for Answer {
 }
 
 impl AdminApp {
-    /// Shows the metrics of `process` at `metrics_path`.
-    pub fn new(admin: Admin, metrics_path: String, process: Arc<Process>) -> Self {
-        Self { admin, metrics_path, process }
+    /// Shows what there is to see of `process`, the metrics where `pages` says.
+    pub fn new(admin: Admin, pages: model::Metrics, process: Arc<Process>) -> Self {
+        Self { admin, pages, process }
     }
 
-    async fn answer(&self, head: &RequestHead, admitted: &Admitted) -> Answer {
+    async fn answer(&self, head: &RequestHead, admitted: &Admitted) -> Served {
         let path = admitted.path();
-        let reads = matches!(head.method.as_ref(), b"GET" | b"HEAD");
         let is_health = matches!(path, "/healthz" | "/readyz");
-        if self.admin.dashboard && dashboard::is_at(path) && path != self.metrics_path {
-            return if reads { dashboard::page() } else { Answer::not_allowed("GET, HEAD") };
+        // A page of the configuration's own, such as metrics at /, goes before it.
+        if self.admin.dashboard && dashboard::is_at(path) && self.page_at(path).is_none() {
+            return match head.method.as_ref() {
+                b"GET" | b"HEAD" => dashboard::page().into(),
+                _ => Answer::not_allowed("GET, HEAD").into(),
+            };
         }
         if !is_health && !self.is_allowed(head) {
             let mut denial = Denial::new(401, "unauthorized", "a bearer token is needed");
             denial.fields.push(("WWW-Authenticate", "Bearer".into()));
             return denial.into();
         }
-        if path == self.metrics_path || is_health {
-            return if reads { self.page(path) } else { Answer::not_allowed("GET, HEAD") };
+        let Some(page) = self.page_at(path) else {
+            return self.wish(head, admitted).await;
+        };
+        let is_api = path.starts_with("/api/");
+        let allow = match page {
+            // What is said of one stream may be asked for, and so may its end.
+            Page::Stream(_) if head.method == "DELETE" => return self.wish(head, admitted).await,
+            Page::Stream(_) => "GET, HEAD, DELETE",
+            Page::Live => "GET",
+            _ => "GET, HEAD",
+        };
+        if !(head.method == "GET" || head.method == "HEAD" && !matches!(page, Page::Live)) {
+            return Answer::not_allowed(allow).into();
         }
-        let Some(wish) = Wish::of(path) else {
+        if is_api && let Err(denial) = self.check_reader(head, admitted) {
+            return denial.into();
+        }
+        self.page(page, query_of(admitted))
+    }
+
+    /// The page at a path.
+    fn page_at<'p>(&self, path: &'p str) -> Option<Page<'p>> {
+        let per_connection = &self.pages.per_connection;
+        Some(match path {
+            "/healthz" => Page::Healthz,
+            "/readyz" => Page::Readyz,
+            _ if path == self.pages.path => Page::Metrics,
+            _ if per_connection.enabled && path == per_connection.path => Page::StreamMetrics,
+            "/api/streams" => Page::Streams,
+            "/api/streams/ended" => Page::Ended,
+            "/api/upstreams" => Page::Upstreams,
+            "/api/routes" => Page::Routes,
+            "/api/config" => Page::Config,
+            "/api/live" => Page::Live,
+            _ => Page::Stream(table::id_in(path)?),
+        })
+    }
+
+    async fn wish(&self, head: &RequestHead, admitted: &Admitted) -> Served {
+        let Some((wish, method)) = Wish::of(admitted.path()) else {
             return Denial::new(404, "not_found", "there is no such page").into();
         };
-        if head.method.as_ref() != b"POST" {
-            return Answer::not_allowed("POST");
+        if head.method != method {
+            return Answer::not_allowed(method).into();
         }
         if let Err(denial) = self.check_sender(head, admitted) {
             return denial.into();
         }
-        wish.grant(&self.process).await
+        if matches!(wish, Wish::Kill(_)) && !self.admin.allow_kill {
+            return Denial::new(403, "forbidden", "admin.allow_kill is false").into();
+        }
+        wish.grant(&self.process).await.into()
     }
 
-    fn page(&self, path: &str) -> Answer {
-        match path {
-            "/healthz" => Answer::new(200, TEXT, "ok\n"),
-            "/readyz" if self.process.ready.load(Ordering::Acquire) => {
+    fn page(&self, page: Page<'_>, query: &str) -> Served {
+        let process = &*self.process;
+        let trusted = self.admin.token.is_some();
+        match page {
+            Page::Healthz => Answer::new(200, TEXT, "ok\n"),
+            Page::Readyz if process.ready.load(Ordering::Acquire) => {
                 Answer::new(200, TEXT, "ready\n")
             }
-            "/readyz" => Answer::new(503, TEXT, "draining\n"),
-            _ => Answer::new(200, METRICS_TYPE, self.process.metrics.render()),
+            Page::Readyz => Answer::new(503, TEXT, "draining\n"),
+            Page::Metrics => {
+                process.metrics.omitted(series::omitted(process, &self.pages.per_connection));
+                Answer::new(200, METRICS_TYPE, process.metrics.render())
+            }
+            Page::StreamMetrics => {
+                let most = self.pages.per_connection.max_series;
+                Answer::new(200, METRICS_TYPE, series::page(process, most))
+            }
+            Page::Streams => table::open(process, query, trusted),
+            Page::Ended => table::ended(process, query, trusted),
+            Page::Stream(id) => table::one(process, &id, trusted),
+            Page::Upstreams => groups::upstreams(process),
+            Page::Routes => groups::routes(process),
+            Page::Config => groups::config(process),
+            Page::Live => return live::begin(process),
         }
+        .into()
     }
 
     fn is_allowed(&self, head: &RequestHead) -> bool {
@@ -140,20 +227,57 @@ impl AdminApp {
     /// Without a token, any page that an operator's browser has open could ask for things: by a
     /// form, or under a name of its own that it has made to mean this machine (DNS rebinding).
     fn check_sender(&self, head: &RequestHead, admitted: &Admitted) -> Result<(), Denial> {
-        let deny = |message| Err(Denial::new(403, "forbidden", message));
         if let Some(origin) = head.fields.get("origin") {
             let own = head.fields.get("host").map(|host| [b"http://", &host[..]].concat());
             if own.is_none_or(|own| own != *origin) {
-                return deny("pages of other origins may not ask for this");
+                return forbidden("pages of other origins may not ask for this");
             }
         }
+        self.check_host(admitted)
+    }
+
+    /// Such a page could read things, too, under a name of its own; and what it cannot read, it
+    /// could still ask for until there is no place for anybody else.
+    fn check_reader(&self, head: &RequestHead, admitted: &Admitted) -> Result<(), Denial> {
+        let site = head.fields.get("sec-fetch-site");
+        if site.is_some_and(|site| *site == "cross-site" || *site == "same-site") {
+            return forbidden("pages of other origins may not ask for this");
+        }
+        self.check_host(admitted)
+    }
+
+    fn check_host(&self, admitted: &Admitted) -> Result<(), Denial> {
         let host = admitted.host.trim_matches(['[', ']']);
         let is_named = host != "localhost" && host.parse::<IpAddr>().is_err();
         if self.admin.token.is_none() && is_named && matches!(self.admin.bind, Bind::Tcp(_)) {
-            return deny("ask by address or as localhost, or set admin.token");
+            return forbidden("ask by address or as localhost, or set admin.token");
         }
         Ok(())
     }
+}
+
+fn forbidden(message: &str) -> Result<(), Denial> {
+    Err(Denial::new(403, "forbidden", message))
+}
+
+/// What can be read here.
+enum Page<'p> {
+    Healthz,
+    Readyz,
+    Metrics,
+    StreamMetrics,
+    Streams,
+    Ended,
+    Stream(Cow<'p, str>),
+    Upstreams,
+    Routes,
+    Config,
+    Live,
+}
+
+/// The part of a target behind its `?`.
+fn query_of(admitted: &Admitted) -> &str {
+    admitted.target.split_once('?').map_or("", |(_, query)| query)
 }
 
 impl AdminApp {
@@ -162,16 +286,24 @@ impl AdminApp {
         let mut client = Client::new(accepted.socket);
         // A deadline per request rather than per phase: operators' tools are quick.
         while let Ok(Some(head)) = tokio::time::timeout(LIMIT, read_head(&mut client)).await {
-            let (answer, to_head, keep_alive) = match &head {
+            let (served, to_head, keep_alive) = match &head {
                 Err(denial) => (denial.clone().into(), false, false),
                 Ok((head, admitted)) => (
                     self.answer(head, admitted).await,
-                    head.method.as_ref() == b"HEAD",
+                    head.method == "HEAD",
                     // An HTTP/1.0 client is not worth the words.
                     head.version == Version::Http11
                         && admitted.keep_alive
                         && matches!(admitted.framing, Framing::None | Framing::Length(0)),
                 ),
+            };
+            let answer = match served {
+                Served::Whole(answer) => answer,
+                Served::Live(place) => {
+                    live::feed(&mut client, &self.process, &self.admin).await;
+                    drop(place);
+                    break;
+                }
             };
             if !send(&mut client, &answer, keep_alive, to_head).await || !keep_alive {
                 break;

@@ -9,10 +9,15 @@ const CONFIG: &str = "[listeners.web]\nbind = [\"127.0.0.1:0\"]\n\
     [routes.all]\nupstream = \"http://127.0.0.1:1\"\n";
 
 async fn answer(token: Option<&str>, request: &str) -> u16 {
+    answer_of(token, true, request).await
+}
+
+async fn answer_of(token: Option<&str>, allow_kill: bool, request: &str) -> u16 {
     let admin = Admin {
         bind: Bind::Tcp("127.0.0.1:0".parse().unwrap()),
         token: token.map(|token| Secret::new(token.to_owned())),
         dashboard: true,
+        allow_kill,
     };
     let metrics = Arc::new(Metrics::new());
     let config = parse(CONFIG, "test.toml", &SystemEnv).unwrap();
@@ -20,11 +25,22 @@ async fn answer(token: Option<&str>, request: &str) -> u16 {
     let shared = Arc::new(Shared::new(Arc::new(snapshot), Arc::new(Registry::default())));
     // Nobody hears.
     let (control, _) = Control::new();
-    let process = Process { metrics, shared, ready: AtomicBool::new(false), control };
-    let app = AdminApp::new(admin, "/metrics".into(), Arc::new(process));
+    let process = Process {
+        metrics,
+        shared,
+        ready: AtomicBool::new(false),
+        control,
+        started: crate::clock::now(),
+        watchers: Arc::new(Semaphore::new(1)),
+    };
+    let pages = process.shared.snapshot.load().config.metrics.clone();
+    let app = AdminApp::new(admin, pages, Arc::new(process));
     let mut head = parse_request(request.as_bytes()).unwrap().unwrap().0;
     let admitted = admit(&mut head).unwrap();
-    app.answer(&head, &admitted).await.status
+    match app.answer(&head, &admitted).await {
+        Served::Whole(answer) => answer.status,
+        Served::Live(_) => 200,
+    }
 }
 
 #[tokio::test]
@@ -51,6 +67,26 @@ async fn pages_and_tokens() {
         (None, "POST /api/upstreams/127.0.0.1:1/endpoints/127.0.0.1:1/drain", "x", 200),
         (None, "POST /api/upstreams/other/endpoints/127.0.0.1:1/drain", "x", 404),
         (None, "POST /api/upstreams/127.0.0.1:1/endpoints/other/drain", "x", 404),
+        (None, "GET /metrics/streams", "x", 200),
+        (Some("s3"), "GET /metrics/streams", "x", 401),
+        (None, "GET /api/streams", "x", 200),
+        (None, "HEAD /api/streams?limit=1", "x", 200),
+        (None, "GET /api/streams?limit=x", "x", 400),
+        (None, "POST /api/streams", "x", 405),
+        (None, "DELETE /api/streams", "x", 405),
+        (None, "GET /api/streams/ended?reason=killed", "x", 200),
+        (None, "DELETE /api/streams/ended", "x", 405),
+        (None, "GET /api/streams/1", "x", 404),
+        (None, "POST /api/streams/1", "x", 405),
+        (None, "DELETE /api/streams/1", "x", 404),
+        (Some("s3"), "DELETE /api/streams/1", "x", 401),
+        (None, "GET /api/upstreams", "x", 200),
+        (None, "GET /api/routes", "x", 200),
+        (None, "GET /api/config", "x", 200),
+        (None, "GET /api/live", "x", 200),
+        (None, "HEAD /api/live", "x", 405),
+        (Some("s3"), "GET /api/live", "x", 401),
+        (None, "GET /api/nothing", "x", 404),
     ] {
         let request =
             format!("{line} HTTP/1.1\r\nHost: [::1]:1\r\nAuthorization: {authorization}\r\n\r\n");
@@ -75,4 +111,25 @@ async fn a_page_in_an_operators_browser_may_not_ask() {
         );
         assert_eq!(answer(token, &request).await, expected, "{host} {origin}");
     }
+}
+
+#[tokio::test]
+async fn nor_may_it_read_or_end_anything() {
+    for (token, line, fields, expected) in [
+        (None, "GET /api/streams", "Host: evil.example", 403),
+        (None, "GET /api/live", "Host: evil.example:9901", 403),
+        (None, "GET /metrics", "Host: evil.example", 200),
+        (None, "GET /api/streams", "Host: localhost:9901", 200),
+        (None, "GET /api/streams", "Host: [::1]:9901\r\nSec-Fetch-Site: same-origin", 200),
+        (None, "GET /api/live", "Host: [::1]:9901\r\nSec-Fetch-Site: cross-site", 403),
+        (Some("s3"), "GET /api/streams", "Host: proxy.internal", 200),
+        (None, "DELETE /api/streams/1", "Host: evil.example", 403),
+        (None, "DELETE /api/streams/1", "Host: localhost\r\nOrigin: http://evil.example", 403),
+        (None, "DELETE /api/streams/1", "Host: localhost\r\nOrigin: http://localhost", 404),
+    ] {
+        let request = format!("{line} HTTP/1.1\r\nAuthorization: Bearer s3\r\n{fields}\r\n\r\n");
+        assert_eq!(answer(token, &request).await, expected, "{line} {fields}");
+    }
+    let kill = "DELETE /api/streams/1 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    assert_eq!(answer_of(None, false, kill).await, 403);
 }

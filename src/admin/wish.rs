@@ -1,4 +1,4 @@
-//! What operators ask for by POST.
+//! What operators ask for by POST and DELETE.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::json;
 
 use super::control::NotReloaded;
+use super::table::{self, id_in};
 use super::{Answer, Process, TEXT};
 use crate::proxy::reply::Denial;
 use crate::upstream::Upstream;
@@ -20,16 +21,25 @@ pub(super) enum Wish<'a> {
     Drain,
     /// `/api/upstreams/{upstream}/endpoints/{endpoint}/drain`, or `/ready` to put it back.
     Endpoint { upstream: Cow<'a, str>, endpoint: Cow<'a, str>, drained: bool },
+    /// `/api/streams/{id}`
+    Kill(Cow<'a, str>),
 }
 
 impl<'a> Wish<'a> {
-    /// What a path asks for.
-    pub(super) fn of(path: &'a str) -> Option<Self> {
-        match path {
-            "/-/reload" => return Some(Self::Reload),
-            "/-/drain" => return Some(Self::Drain),
-            _ => {}
+    /// What a path asks for, and by which method.
+    pub(super) fn of(path: &'a str) -> Option<(Self, &'static str)> {
+        if let Some(id) = id_in(path) {
+            return Some((Self::Kill(id), "DELETE"));
         }
+        let wish = match path {
+            "/-/reload" => Self::Reload,
+            "/-/drain" => Self::Drain,
+            _ => Self::endpoint(path)?,
+        };
+        Some((wish, "POST"))
+    }
+
+    fn endpoint(path: &'a str) -> Option<Self> {
         let (upstream, rest) = path.strip_prefix("/api/upstreams/")?.split_once('/')?;
         let (endpoint, action) = rest.strip_prefix("endpoints/")?.split_once('/')?;
         let drained = match action {
@@ -50,6 +60,11 @@ impl<'a> Wish<'a> {
                 Some(open) => Answer::json(202, &json!({ "draining": true, "open": open })),
                 None => Denial::new(503, "ending", "the process ends").into(),
             },
+            Self::Kill(id) if process.shared.registry.kill(&id) => {
+                tracing::info!(id = &*id, "stream is killed");
+                Answer::json(202, &json!({ "killed": true }))
+            }
+            Self::Kill(id) => table::missing(&id).into(),
             Self::Endpoint { upstream, endpoint, drained } => {
                 let snapshot = process.shared.snapshot.load_full();
                 let missing = |what, name: &str| {
@@ -93,12 +108,17 @@ mod tests {
     #[test]
     fn paths_name_wishes() {
         let endpoint = |upstream: &'static str, endpoint: &'static str, drained| {
-            Some(Wish::Endpoint { upstream: upstream.into(), endpoint: endpoint.into(), drained })
+            let (upstream, endpoint) = (upstream.into(), endpoint.into());
+            Some((Wish::Endpoint { upstream, endpoint, drained }, "POST"))
         };
         for (path, expected) in [
-            ("/-/reload", Some(Wish::Reload)),
-            ("/-/drain", Some(Wish::Drain)),
+            ("/-/reload", Some((Wish::Reload, "POST"))),
+            ("/-/drain", Some((Wish::Drain, "POST"))),
             ("/-/drain/", None),
+            ("/api/streams/18f3-2a", Some((Wish::Kill("18f3-2a".into()), "DELETE"))),
+            ("/api/streams/a%3Ab", Some((Wish::Kill("a:b".into()), "DELETE"))),
+            ("/api/streams/", None),
+            ("/api/streams/a/b", None),
             ("/api/upstreams/chat/endpoints/gpu-b/drain", endpoint("chat", "gpu-b", true)),
             ("/api/upstreams/a:1/endpoints/a:1/ready", endpoint("a:1", "a:1", false)),
             (

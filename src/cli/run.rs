@@ -32,7 +32,12 @@ pub(super) fn run(args: RunArgs) -> Result<(), Failure> {
 
 /// Without a file there are no secrets.
 fn admin(address: SocketAddr) -> Admin {
-    Admin { bind: Bind::Tcp(address), token: None, dashboard: defaults::ADMIN_DASHBOARD }
+    Admin {
+        bind: Bind::Tcp(address),
+        token: None,
+        dashboard: defaults::ADMIN_DASHBOARD,
+        allow_kill: defaults::ALLOW_KILL,
+    }
 }
 
 /// A configuration that cannot be used is as wrong as one that cannot be read.

@@ -200,6 +200,16 @@ pub const DESCRIPTORS_PERCENT: usize = 80;
 pub const ADMIN_BIND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
 /// `admin.dashboard`: whoever opens the address wants to see something.
 pub const ADMIN_DASHBOARD: bool = true;
+/// `admin.allow_kill`: an operator who sees that a stream runs wild can end it.
+pub const ALLOW_KILL: bool = true;
+/// `metrics.per_connection.enabled`: the page costs nothing until somebody asks for it.
+pub const STREAM_SERIES_ENABLED: bool = true;
+/// `metrics.per_connection.path`: below the other, and yet a page of its own.
+pub const STREAM_SERIES_PATH: &str = "/metrics/streams";
+/// `metrics.per_connection.max_series`: streams whose series a small Prometheus bears.
+pub const STREAM_SERIES: usize = 200;
+/// The most that can be asked for: a page of some ten megabytes.
+pub const STREAM_SERIES_MAX: usize = 10_000;
 /// `metrics.path`: where Prometheus looks first.
 pub const METRICS_PATH: &str = "/metrics";
 

@@ -20,6 +20,7 @@ mod interpolate;
 mod load;
 pub mod model;
 mod read;
+pub mod shown;
 mod source;
 mod suggest;
 #[cfg(test)]

@@ -508,6 +508,8 @@ pub struct Admin {
     pub token: Option<Secret>,
     /// Whether the dashboard is at `/` and `/dashboard`.
     pub dashboard: bool,
+    /// Whether operators may end streams.
+    pub allow_kill: bool,
 }
 
 /// `[metrics]`.
@@ -515,6 +517,19 @@ pub struct Admin {
 pub struct Metrics {
     /// Path of the metrics page on the admin address.
     pub path: String,
+    /// A page with series of each stream.
+    pub per_connection: PerConnection,
+}
+
+/// `metrics.per_connection`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PerConnection {
+    /// Whether there is such a page.
+    pub enabled: bool,
+    /// Its path on the admin address.
+    pub path: String,
+    /// Streams that are on it at once, at least 1: those that are open longest.
+    pub max_series: usize,
 }
 
 /// `[log]`.

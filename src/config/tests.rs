@@ -14,7 +14,7 @@ mod reference;
 
 /// An environment of a few variables.
 #[derive(Default)]
-struct Variables(HashMap<&'static str, &'static str>);
+pub(in crate::config) struct Variables(pub(in crate::config) HashMap<&'static str, &'static str>);
 
 impl Env for Variables {
     fn var(&self, name: &str) -> Option<String> {

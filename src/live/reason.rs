@@ -57,12 +57,19 @@ close_reasons! {
     SlowClient, "slow_client", true, "The client took no bytes, or owed some of its request, for `slow_client_timeout`.";
     PongTimeout, "pong_timeout", true, "A side of a WebSocket did not answer a ping in time.";
     Drained, "drained", true, "The process ended and `grace` was over.";
+    Killed, "killed", true, "An operator ended it.";
     Limit, "limit", true, "The request body was longer than `max_request_body`.";
     ProtocolError, "protocol_error", true, "A peer broke the rules of HTTP.";
     ProxyError, "proxy_error", true, "The proxy itself failed.";
 }
 
 impl CloseReason {
+    /// Whether it ended otherwise than it might have ended by itself, or by a client's leaving, or
+    /// by a deploy.
+    pub fn is_failure(self) -> bool {
+        self.row().is_error && self != Self::Drained
+    }
+
     /// What a failed write to a client says: the kernel gives up on one that takes nothing for
     /// longer than it was allowed to, and HTTP/2 refuses what is no answer to its request.
     pub fn of_failed_write(error: &io::Error) -> Self {

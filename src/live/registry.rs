@@ -1,6 +1,6 @@
-//! The exchanges that are open: counted, and told to end.
+//! The exchanges that are open: counted, shown, and told to end.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::Context;
 
@@ -8,6 +8,8 @@ use atomic_waker::AtomicWaker;
 use tokio::sync::Notify;
 
 use super::farewell::Farewells;
+use super::past::Past;
+use super::stream::{Identity, Stream};
 
 /// Locks in the registry. One would do for hundreds of exchanges a second; more of them keep the
 /// workers out of each other's way at many thousands.
@@ -24,6 +26,7 @@ pub struct Registry {
     /// The plan, once the process drains; every entry sees it.
     farewells: Arc<OnceLock<Farewells>>,
     emptied: Notify,
+    past: Past,
 }
 
 /// What an open exchange was told.
@@ -38,30 +41,40 @@ pub enum Order {
         /// Say farewell, if that was not done before.
         farewell: bool,
     },
+    /// End now: an operator wants it so.
+    Kill,
 }
 
 /// One open exchange, as seen from outside of its task.
-#[derive(Default)]
 pub struct Entry {
-    ended: AtomicBool,
+    /// [`RUNS`] or more.
+    told: AtomicU8,
     farewells: Arc<OnceLock<Farewells>>,
     waker: AtomicWaker,
     /// Its number among all exchanges.
     number: u64,
+    stream: Arc<Stream>,
 }
+
+/// What an entry was told, the later the stronger.
+const RUNS: u8 = 0;
+const KILLED: u8 = 1;
+const ENDED: u8 = 2;
 
 impl Entry {
     /// Whether the exchange was told to end; if not, its task is woken when it is.
     pub fn poll_ended(&self, cx: &mut Context<'_>) -> bool {
-        self.waker.register(cx.waker());
-        self.ended.load(Ordering::Acquire)
+        self.poll_told(cx) != RUNS
     }
 
     /// What the exchange was told; its task is woken when that changes.
     pub fn poll_order(&self, cx: &mut Context<'_>) -> Order {
-        let ended = self.poll_ended(cx);
+        let told = self.poll_told(cx);
         match self.farewells.get() {
-            farewells if ended => Order::End { farewell: farewells.is_none_or(|plan| plan.notify) },
+            _ if told == KILLED => Order::Kill,
+            farewells if told == ENDED => {
+                Order::End { farewell: farewells.is_none_or(|plan| plan.notify) }
+            }
             Some(farewells) if farewells.notify => Order::Drain(*farewells),
             _ => Order::RunOn,
         }
@@ -78,8 +91,18 @@ impl Entry {
         (self.number as f64 * 0.618_033_988_749_895).fract()
     }
 
-    fn end(&self) {
-        self.ended.store(true, Ordering::Release);
+    /// What is known of it.
+    pub fn stream(&self) -> &Arc<Stream> {
+        &self.stream
+    }
+
+    fn poll_told(&self, cx: &mut Context<'_>) -> u8 {
+        self.waker.register(cx.waker());
+        self.told.load(Ordering::Acquire)
+    }
+
+    fn tell(&self, what: u8) {
+        self.told.fetch_max(what, Ordering::AcqRel);
         self.waker.wake();
     }
 }
@@ -99,6 +122,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.registry.past.left(&self.entry.stream);
         if self.registry.open.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.registry.emptied.notify_waiters();
         }
@@ -121,10 +145,16 @@ impl Drop for Carrier {
 
 impl Registry {
     /// Enters a new exchange. One that comes while the process drains is told so, too.
-    pub fn enter(self: &Arc<Self>) -> Place {
+    pub fn enter(self: &Arc<Self>, stream: Arc<Stream>, identity: Identity) -> Place {
+        stream.identify(identity);
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let farewells = Arc::clone(&self.farewells);
-        let entry = Arc::new(Entry { number, farewells, ..Entry::default() });
+        let entry = Arc::new(Entry {
+            told: AtomicU8::new(RUNS),
+            farewells: Arc::clone(&self.farewells),
+            waker: AtomicWaker::new(),
+            number,
+            stream,
+        });
         self.open.fetch_add(1, Ordering::AcqRel);
         let mut shard = lock(&self.shards[number as usize % SHARDS]);
         // Places of the dead are reused here rather than looked for when they die: a full vector is
@@ -157,10 +187,46 @@ impl Registry {
 
     /// Tells all that are open now to end.
     pub fn end_all(&self) {
-        self.each(Entry::end);
+        self.each(|entry| entry.tell(ENDED));
     }
 
-    fn each(&self, tell: impl Fn(&Entry)) {
+    /// Tells those with that request id to end; says whether there are any. Clients may choose
+    /// their ids: those who share one share its fate.
+    pub fn kill(&self, id: &str) -> bool {
+        let mut found = false;
+        self.each(|entry| {
+            if entry.stream.identity().is_some_and(|identity| *identity.id == *id) {
+                entry.tell(KILLED);
+                found = true;
+            }
+        });
+        found
+    }
+
+    /// All that are open, the oldest first.
+    pub fn streams(&self) -> Vec<Arc<Stream>> {
+        let mut streams = Vec::new();
+        self.each(|entry| streams.push((entry.number, Arc::clone(&entry.stream))));
+        streams.sort_unstable_by_key(|(number, _)| *number);
+        streams.into_iter().map(|(_, stream)| stream).collect()
+    }
+
+    /// What was, and is no more.
+    pub fn past(&self) -> &Past {
+        &self.past
+    }
+
+    /// How many have ever been entered.
+    pub fn entered(&self) -> u64 {
+        self.next.load(Ordering::Relaxed)
+    }
+
+    /// Whether the process drains.
+    pub fn is_draining(&self) -> bool {
+        self.farewells.get().is_some()
+    }
+
+    fn each(&self, mut tell: impl FnMut(&Entry)) {
         for shard in &self.shards {
             let entries: Vec<_> = lock(shard).iter().filter_map(Weak::upgrade).collect();
             entries.iter().for_each(|entry| tell(entry));
@@ -193,13 +259,14 @@ mod tests {
 
     use super::*;
     use crate::clock;
+    use crate::live::past::tests::identity;
 
     #[test]
     fn places_are_given_back_and_swept() {
         let registry = Arc::new(Registry::default());
-        let kept = registry.enter();
+        let kept = enter(&registry);
         for _ in 0..10_000 {
-            drop(registry.enter());
+            drop(enter(&registry));
         }
         assert_eq!(registry.open(), 1);
         let listed: usize = registry.shards.iter().map(|shard| lock(shard).len()).sum();
@@ -211,7 +278,7 @@ mod tests {
     #[tokio::test]
     async fn emptied_wakes_after_the_last() {
         let registry = Arc::new(Registry::default());
-        let place = registry.enter();
+        let place = enter(&registry);
         let waiting = tokio::spawn({
             let registry = Arc::clone(&registry);
             async move { registry.emptied().await }
@@ -230,11 +297,11 @@ mod tests {
     fn whoever_comes_while_the_process_drains_is_told_so() {
         let registry = Arc::new(Registry::default());
         let mut cx = Context::from_waker(std::task::Waker::noop());
-        let before = registry.enter();
+        let before = enter(&registry);
         assert_eq!(before.entry().poll_order(&mut cx), Order::RunOn);
         let farewells = plan(true);
         registry.drain_all(farewells);
-        let after = registry.enter();
+        let after = enter(&registry);
         for place in [&before, &after] {
             assert_eq!(place.entry().poll_order(&mut cx), Order::Drain(farewells));
         }
@@ -248,11 +315,36 @@ mod tests {
     fn without_notice_nobody_is_told_before_the_end() {
         let registry = Arc::new(Registry::default());
         let mut cx = Context::from_waker(std::task::Waker::noop());
-        let place = registry.enter();
+        let place = enter(&registry);
         registry.drain_all(plan(false));
         assert_eq!(place.entry().poll_order(&mut cx), Order::RunOn);
         registry.end_all();
         assert_eq!(place.entry().poll_order(&mut cx), Order::End { farewell: false });
+    }
+
+    #[test]
+    fn those_with_the_id_are_killed_and_nobody_else() {
+        let registry = Arc::new(Registry::default());
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let (one, other) = (enter(&registry), named(&registry, "2"));
+        assert!(!registry.kill("3"));
+        assert!(registry.kill("2"));
+        assert_eq!(one.entry().poll_order(&mut cx), Order::RunOn);
+        assert_eq!(other.entry().poll_order(&mut cx), Order::Kill);
+        registry.end_all();
+        assert_eq!(other.entry().poll_order(&mut cx), Order::End { farewell: true });
+        assert_eq!(registry.streams().len(), 2);
+        drop(other);
+        assert_eq!(registry.streams().len(), 1);
+        assert!(!registry.kill("2"));
+    }
+
+    fn enter(registry: &Arc<Registry>) -> Place {
+        named(registry, "1")
+    }
+
+    fn named(registry: &Arc<Registry>, id: &str) -> Place {
+        registry.enter(Arc::new(Stream::new(clock::now())), identity(id))
     }
 
     fn plan(notify: bool) -> Farewells {

@@ -37,6 +37,11 @@ impl Principal {
         &self.name
     }
 
+    /// The same, to be kept.
+    pub fn shared_name(&self) -> Arc<str> {
+        Arc::clone(&self.name)
+    }
+
     /// What tells them from everybody else.
     pub fn digest(&self) -> Digest {
         self.digest

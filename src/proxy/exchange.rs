@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::admit::{self, Admitted};
 use super::app::{Context, date};
@@ -61,6 +61,8 @@ pub enum After {
 
 /// What is kept of a request while its response is under way: what the log wants.
 pub struct Request {
+    /// When it was read.
+    pub started: SystemTime,
     /// Its id in both log lines and in `X-Request-Id`.
     pub id: String,
     /// The method.
@@ -180,6 +182,7 @@ pub async fn run(context: Context<'_>, client: &mut Client, mut head: RequestHea
     let began = clock::now();
     let address = context.sender().client_address(&head);
     let mut request = Request {
+        started: clock::wall(),
         id: headers::request_id(&head).map_or_else(|| context.shared.new_id(), str::to_owned),
         method: String::from_utf8_lossy(&head.method).into_owned(),
         path: String::new(),
@@ -266,6 +269,7 @@ fn finish(context: Context<'_>, record: Record<'_>, meter: Meter, after: After) 
         After::Gone => CloseReason::ClientClosed,
         _ => CloseReason::Completed,
     };
+    context.shared.registry.past().answered();
     let totals = meter.totals();
     let (_, duration) = meter.close(reason, record.status, clock::now());
     context.snapshot.config.log.access.ended(record, reason, totals, duration);

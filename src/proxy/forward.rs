@@ -24,7 +24,9 @@ use crate::http1::head::{RequestHead, ResponseHead, Version};
 use crate::live::kind::Kind;
 use crate::live::reason::CloseReason;
 use crate::live::registry::Place;
+use crate::live::stream::Identity;
 use crate::policy::cors;
+use crate::policy::principal::Principal;
 use crate::relay::drive::{End, Link, Rest, Surroundings, Wire};
 use crate::relay::duplex::{Duplex, Ended};
 use crate::relay::upload::Upload;
@@ -98,9 +100,12 @@ impl Forward<'_> {
         client: &mut Client,
         head: RequestHead,
         admitted: Admitted,
-        mut meter: Meter,
+        meter: Meter,
     ) -> After {
-        let place = self.context.shared.registry.enter();
+        let stream = Arc::clone(meter.stream());
+        let place = self.context.shared.registry.enter(stream, self.identity());
+        // Behind its place, so that it is closed before it leaves even if this is dropped.
+        let mut meter = meter;
         // Boxed, too, so that a connection between two requests holds no room for it.
         let exchange = Box::pin(self.exchange(client, head, admitted, &place, &mut meter));
         let Ok(outcome) = contain(exchange).await else { return self.broken(meter) };
@@ -141,6 +146,22 @@ impl Forward<'_> {
         };
         self.context.snapshot.config.log.access.ended(record, reason, totals, duration);
         after
+    }
+
+    /// Who and what the table of streams says it is.
+    fn identity(&self) -> Identity {
+        Identity {
+            id: self.request.id.as_str().into(),
+            route: Arc::clone(&self.route.name),
+            upstream: self.upstream.shared_name(),
+            principal: self.request.principal.as_ref().map(Principal::shared_name),
+            client: self.request.address,
+            version: match self.request.version {
+                Version::Http2 => "2",
+                version => version.number(),
+            },
+            started: self.request.started,
+        }
     }
 
     /// A panic was its end. What the client has of a response is not known, so it must not look

@@ -109,6 +109,7 @@ impl Denial {
             CloseReason::SendTimeout => (504, "the upstream did not take the request in time"),
             CloseReason::MaxDuration => (504, "the exchange took too long"),
             CloseReason::Drained => (503, "the proxy is shutting down"),
+            CloseReason::Killed => (503, "an operator ended the exchange"),
             CloseReason::ProxyError => (500, "the proxy failed"),
             _ => (502, "the upstream closed the connection without an answer"),
         };

@@ -61,7 +61,7 @@ pub enum SnapshotError {
 /// One route, ready for use.
 pub struct Route {
     /// Its name.
-    pub name: Box<str>,
+    pub name: Arc<str>,
     /// Its metric handles.
     pub metrics: Arc<RouteMetrics>,
     /// Who checks those who come; `None` lets everybody in.
@@ -109,6 +109,11 @@ impl Snapshot {
 
     fn route_named(&self, name: &str) -> Option<&Route> {
         self.routes.iter().find(|route| *route.name == *name)
+    }
+
+    /// Its routes, in the order of the configuration.
+    pub fn routes(&self) -> &[Route] {
+        &self.routes
     }
 
     /// The upstream of that name.

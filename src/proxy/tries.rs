@@ -10,6 +10,7 @@ use super::early;
 use super::forward::{Forward, Reached, SWITCHING};
 use super::reply::Denial;
 use super::switch;
+use crate::clock;
 use crate::http1::head::{RequestHead, ResponseHead};
 use crate::live::kind::Kind;
 use crate::live::reason::CloseReason;
@@ -204,6 +205,8 @@ impl<'f> Tries<'f> {
         let (head, admitted) = self.asked.as_ref().expect("no response has begun");
         let encoded = self.forward.encode_request(head, admitted, connection.endpoint());
         self.reached.connection = Some(if reused { "reused" } else { "new" });
+        let name = connection.endpoint().source().shared_name();
+        link.meter().reached(name, reused, clock::now());
         // What is idempotent is simply sent again. And a gate that stays shut is of use only if
         // there can be another try.
         let risky = connection.may_be_stale()
@@ -292,6 +295,9 @@ impl<'f> Tries<'f> {
 
     fn answered(&mut self, link: &mut Relay<'_>, head: Box<ResponseHead>) -> Next {
         let status = head.status;
+        if status >= 200 || status == SWITCHING {
+            link.meter().answered(clock::now());
+        }
         let agrees = |wanted| status == SWITCHING && switch::agrees(&head, wanted);
         if self.forward.wanted.as_ref().is_some_and(agrees) {
             self.report(Verdict::Good);
@@ -385,7 +391,7 @@ impl<'f> Tries<'f> {
     /// Tells the client of a failure in the middle of its stream, as far as it can be told.
     async fn end(&self, link: &mut Relay<'_>, end: End, denial: Option<Denial>) -> Answered {
         let is_told = self.sent.is_some() && self.forward.rules.sse.error_event;
-        if !is_told || !end.is_upstreams_fault() {
+        if !is_told || !end.is_to_be_told() {
             return Answered::Ended(end, denial);
         }
         let has_begun = self.asked.is_none();

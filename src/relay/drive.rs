@@ -83,10 +83,11 @@ pub struct End {
 }
 
 impl End {
-    /// Whether the client has to be told that its response is broken, and can be.
-    pub fn is_upstreams_fault(self) -> bool {
+    /// Whether the client has to be told that its response is broken, and can be: it is not its
+    /// own fault, and nothing has been said to it.
+    pub fn is_to_be_told(self) -> bool {
         use CloseReason as R;
-        let upstream = matches!(
+        let of_others = matches!(
             self.reason,
             R::Truncated
                 | R::UpstreamReset
@@ -96,9 +97,10 @@ impl End {
                 | R::IdleTimeout
                 | R::SendTimeout
                 | R::MaxDuration
+                | R::Killed
                 | R::ProtocolError
         );
-        upstream && !self.client_to_blame
+        of_others && !self.client_to_blame
     }
 }
 
@@ -352,6 +354,9 @@ impl<'a, U: Wire> Link<'a, U> {
     /// Tells the client of a failure as the last event of its stream, if that can be done; the
     /// exchange goes on until the client has it.
     pub fn fail(&mut self, failure: &Failure<'_>, end: End) -> bool {
+        if end.reason == CloseReason::Killed && self.client_is_stuck() {
+            return false;
+        }
         let Some(body) = &mut self.body else { return false };
         let mut told = None;
         self.to_client.push_with(|out| told = body.push_error(failure, out));

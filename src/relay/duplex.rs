@@ -20,6 +20,7 @@ use crate::config::model::SlowClient;
 use crate::live::farewell::Farewells;
 use crate::live::reason::CloseReason;
 use crate::live::registry::Order;
+use crate::live::stream::STALLED_AFTER;
 use crate::outbox::Outbox;
 use crate::scratch::{self, Scratch};
 use crate::telemetry::meter::Meter;
@@ -133,6 +134,18 @@ impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
         match self.around.entry.poll_order(cx) {
             Order::RunOn => {}
             Order::Drain(farewells) => self.plan_farewell(&farewells),
+            Order::Kill => {
+                // Told both already, or nothing can be told, or not to a client that reads nothing.
+                let is_stuck =
+                    self.to_client.stalled_at.is_some_and(|at| at + STALLED_AFTER <= clock::now());
+                match self.machine.as_ref().map(WebSocket::ending) {
+                    Some(None) if !is_stuck => {
+                        self.end(CloseReason::Killed, close::POLICY, "ended by an operator");
+                    }
+                    Some(Some(_)) if !is_stuck => {}
+                    _ => return Poll::Ready(CloseReason::Killed),
+                }
+            }
             Order::End { farewell: false } => return Poll::Ready(CloseReason::Drained),
             Order::End { farewell: true } => match self.machine.as_ref().map(WebSocket::ending) {
                 // Told already, or nothing can be told.
@@ -348,8 +361,13 @@ impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
         if self.toward(side).stalled_at.is_some() && !(some && counts) {
             return;
         }
-        self.toward(side).stalled_at = Some(clock::now());
+        let now = clock::now();
+        self.toward(side).stalled_at = Some(now);
         if side == Side::Client {
+            if some {
+                self.meter.client_took(false, now);
+            }
+            self.meter.client_stalls(now);
             self.client.allow_stall(self.around.rules.stream.slow_client_timeout);
         }
         self.arm_earlier();
@@ -360,6 +378,9 @@ impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
         toward.unflushed = false;
         let (stalled_at, read_at) = (toward.stalled_at.take(), toward.read_at.take());
         let now = clock::now();
+        if side == Side::Client {
+            self.meter.client_took(true, now);
+        }
         if let Some(read_at) = read_at {
             self.meter.written(read_at, stalled_at.is_some(), now);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until};
 
 use super::accept::Places;
@@ -20,9 +20,9 @@ use super::run::{Bound, RunError};
 use super::signal::{Heard, Signals};
 use super::sockets::{self, Sockets};
 use crate::admin::control::{Command, Control, NotReloaded, Reloaded};
-use crate::admin::{AdminApp, Process};
+use crate::admin::{AdminApp, Process, WATCHERS_MAX};
 use crate::clock;
-use crate::config::model::{Admin, Config, TcpKeepalive};
+use crate::config::model::{Admin, Config, Metrics, TcpKeepalive};
 use crate::live::registry::Registry;
 use crate::proxy::app::Shared;
 use crate::proxy::snapshot::Snapshot;
@@ -75,6 +75,8 @@ impl Serving {
             shared: Arc::clone(&common.shared),
             ready: AtomicBool::new(true),
             control,
+            started: clock::now(),
+            watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
         };
         let mut serving = Self {
             file: file.map(Path::to_owned),
@@ -87,7 +89,7 @@ impl Serving {
             common,
         };
         serving.listeners.begin(listeners, &serving.common);
-        serving.begin_admin(started.admin.as_ref(), &started.metrics.path, admin);
+        serving.begin_admin(started.admin.as_ref(), &started.metrics, admin);
         serving.note_load(true, false);
         (serving, commands)
     }
@@ -205,7 +207,7 @@ impl Serving {
     pub(super) fn begin_admin(
         &mut self,
         admin: Option<&Admin>,
-        metrics_path: &str,
+        metrics: &Metrics,
         bound: sockets::Bound,
     ) {
         for address in bound.addresses() {
@@ -216,7 +218,7 @@ impl Serving {
             tracing::info!(%address, "admin no more");
         }
         let Some(admin) = admin else { return };
-        let app = AdminApp::new(admin.clone(), metrics_path.to_owned(), Arc::clone(&self.process));
+        let app = AdminApp::new(admin.clone(), metrics.clone(), Arc::clone(&self.process));
         let current = match &self.admin {
             Some(current) => {
                 current.replace(app);

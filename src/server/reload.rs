@@ -65,7 +65,7 @@ impl Serving {
         let snapshot = prepared.begin(&self.common.metrics);
         self.common.shared.snapshot.store(Arc::new(snapshot));
         self.listeners.begin(listeners, &self.common);
-        self.begin_admin(config.admin.as_ref(), &config.metrics.path, admin);
+        self.begin_admin(config.admin.as_ref(), &config.metrics, admin);
         log::set_level(config.log.level);
         Ok(Reloaded { needs_restart: needs_restart(&self.started, &config) })
     }

@@ -7,6 +7,7 @@ use super::metrics::{KindMetrics, RouteMetrics};
 use crate::clock;
 use crate::live::kind::Kind;
 use crate::live::reason::CloseReason;
+use crate::live::stream::{End, Stream};
 use crate::ws::head::Opcode;
 
 /// Sums of one exchange.
@@ -24,11 +25,11 @@ pub struct Totals {
     pub first_byte: Option<Duration>,
 }
 
-/// Measures one exchange.
+/// Measures one exchange. Its sums are those that the table of streams shows.
 pub struct Meter {
     route: Arc<RouteMetrics>,
-    began: Instant,
-    totals: Totals,
+    stream: Arc<Stream>,
+    has_first_byte: bool,
     sent_at: Option<Instant>,
     first_read_at: Option<Instant>,
     last_event_at: Option<Instant>,
@@ -48,8 +49,8 @@ impl Meter {
     pub fn new(route: Arc<RouteMetrics>, began: Instant) -> Self {
         Self {
             route,
-            began,
-            totals: Totals::default(),
+            stream: Arc::new(Stream::new(began)),
+            has_first_byte: false,
             sent_at: None,
             first_read_at: None,
             last_event_at: None,
@@ -59,12 +60,34 @@ impl Meter {
 
     /// When the request was read.
     pub fn began(&self) -> Instant {
-        self.began
+        self.stream.began()
+    }
+
+    /// What others see of it.
+    pub fn stream(&self) -> &Arc<Stream> {
+        &self.stream
     }
 
     /// The sums so far.
     pub fn totals(&self) -> Totals {
-        self.totals
+        let look = self.stream.look(self.began());
+        Totals {
+            bytes_in: look.bytes_in,
+            bytes_out: look.bytes_out,
+            events: look.events_out,
+            heartbeats: look.heartbeats,
+            first_byte: look.first_byte,
+        }
+    }
+
+    /// The request goes to that endpoint, on a connection that was used before or not.
+    pub fn reached(&self, endpoint: Arc<str>, reused: bool, now: Instant) {
+        self.stream.reached(endpoint, reused, now);
+    }
+
+    /// The upstream's final head was read.
+    pub fn answered(&self, now: Instant) {
+        self.stream.answered(now);
     }
 
     /// The response has begun.
@@ -72,13 +95,14 @@ impl Meter {
         let handles = self.route.kind(kind);
         handles.opened.inc();
         handles.active.inc();
-        handles.bytes_in.inc_by(self.totals.bytes_in);
+        handles.bytes_in.inc_by(self.stream.look(self.began()).bytes_in);
+        self.stream.opened(kind);
         self.state = State::Open(kind);
     }
 
     /// Request body bytes went up.
     pub fn request_bytes(&mut self, count: u64) {
-        self.totals.bytes_in += count;
+        self.stream.went_up(count);
         if let Some(handles) = self.handles() {
             handles.bytes_in.inc_by(count);
         }
@@ -87,12 +111,12 @@ impl Meter {
     /// The whole request was written to the upstream.
     pub fn request_sent(&mut self, now: Instant) {
         self.sent_at = Some(now);
+        self.stream.sent(now);
     }
 
     /// Body bytes came from the upstream.
     pub fn body_read(&mut self, bytes: u64, events: u32, now: Instant) {
-        self.totals.bytes_out += bytes;
-        self.totals.events += u64::from(events);
+        self.stream.came_down(bytes, u64::from(events), now);
         let State::Open(kind) = self.state else { return };
         let handles = self.route.kind(kind);
         handles.bytes_out.inc_by(bytes);
@@ -123,11 +147,21 @@ impl Meter {
         if !stalled {
             handles.forward_delay.observe(seconds(now, read_at));
         }
-        if self.totals.first_byte.is_none() && self.first_read_at.is_some() {
-            let first_byte = now.saturating_duration_since(self.began);
-            self.totals.first_byte = Some(first_byte);
-            handles.time_to_first_byte.observe(first_byte.as_secs_f64());
+        if !self.has_first_byte && self.first_read_at.is_some() {
+            self.has_first_byte = true;
+            self.stream.first_byte(now);
+            handles.time_to_first_byte.observe(seconds(now, self.began()));
         }
+    }
+
+    /// The client took all that there was, or some of it.
+    pub fn client_took(&self, all: bool, now: Instant) {
+        self.stream.client_took(all, now);
+    }
+
+    /// The client takes nothing more.
+    pub fn client_stalls(&self, now: Instant) {
+        self.stream.client_stalls(now);
     }
 
     /// A write waited that long for the client.
@@ -139,7 +173,7 @@ impl Meter {
 
     /// A heartbeat of that many bytes was written.
     pub fn heartbeat(&mut self, bytes: u64) {
-        self.totals.heartbeats += 1;
+        self.stream.heartbeat();
         if let Some(handles) = self.handles() {
             handles.heartbeats.inc();
         }
@@ -148,7 +182,7 @@ impl Meter {
 
     /// Bytes of our own went into the body.
     pub fn own_bytes(&mut self, bytes: u64) {
-        self.totals.bytes_out += bytes;
+        self.stream.own_bytes(bytes);
         if let Some(handles) = self.handles() {
             handles.bytes_out.inc_by(bytes);
         }
@@ -167,10 +201,11 @@ impl Meter {
             if let Some(events) = &handles.events_in {
                 events.inc();
             }
+            self.stream.event(true);
             return;
         }
         handles.events.inc();
-        self.totals.events += 1;
+        self.stream.event(false);
         if let Some(last) = self.last_event_at {
             handles.inter_event.observe(seconds(now, last));
         }
@@ -197,9 +232,11 @@ impl Meter {
         if self.state == State::Waiting {
             self.open(Kind::Http);
         }
-        let duration = now.saturating_duration_since(self.began);
+        let duration = now.saturating_duration_since(self.began());
         let State::Open(kind) = self.state else { return (Kind::Http, duration) };
         self.state = State::Closed;
+        self.stream.ends(End { reason, status, duration });
+        let totals = self.totals();
         let handles = self.route.kind(kind);
         handles.active.dec();
         handles.closed(reason).inc();
@@ -207,9 +244,9 @@ impl Meter {
         if let Some(histogram) = &handles.request_duration {
             histogram.observe(duration.as_secs_f64());
         }
-        handles.events_per_stream.observe(self.totals.events as f64);
-        handles.size_in.observe(self.totals.bytes_in as f64);
-        handles.size_out.observe(self.totals.bytes_out as f64);
+        handles.events_per_stream.observe(totals.events as f64);
+        handles.size_in.observe(totals.bytes_in as f64);
+        handles.size_out.observe(totals.bytes_out as f64);
         self.route.finished(kind, status);
         (kind, duration)
     }

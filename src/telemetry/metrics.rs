@@ -15,6 +15,7 @@ use prometheus::{
 
 use super::connections::ConnectionMetrics;
 use super::limited::Limited;
+pub use super::outcome::{ConnectResult, PoolClose};
 use super::series::{self, Owners, Remove};
 use super::{buckets, log};
 use crate::live::kind::Kind;
@@ -24,61 +25,6 @@ use crate::ws::head::Opcode;
 /// The `route` of requests that no route took, and the `upstream` of what is answered here. Not a
 /// name that a configuration can have.
 pub const NONE: &str = "(none)";
-
-/// What can become of a connection attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum ConnectResult {
-    Ok,
-    Refused,
-    Timeout,
-    Tls,
-    Dns,
-    Other,
-}
-
-impl ConnectResult {
-    const ALL: [Self; 6] =
-        [Self::Ok, Self::Refused, Self::Timeout, Self::Tls, Self::Dns, Self::Other];
-
-    /// The name in the `result` label.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Refused => "refused",
-            Self::Timeout => "timeout",
-            Self::Tls => "tls",
-            Self::Dns => "dns",
-            Self::Other => "other",
-        }
-    }
-}
-
-/// Why an idle connection was not kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum PoolClose {
-    IdleTimeout,
-    MaxLifetime,
-    PeerClosed,
-    Full,
-    Unclean,
-}
-
-impl PoolClose {
-    const ALL: [Self; 5] =
-        [Self::IdleTimeout, Self::MaxLifetime, Self::PeerClosed, Self::Full, Self::Unclean];
-
-    fn label(self) -> &'static str {
-        match self {
-            Self::IdleTimeout => "idle_timeout",
-            Self::MaxLifetime => "max_lifetime",
-            Self::PeerClosed => "peer_closed",
-            Self::Full => "full",
-            Self::Unclean => "unclean",
-        }
-    }
-}
 
 macro_rules! families {
     ($($field:ident: $type:ident = $new:ident($($argument:expr),*);)*) => {
@@ -211,6 +157,8 @@ families! {
         "When the configuration in use was loaded.", &[]);
     draining: IntGaugeVec = gauge("draining",
         "1 while the process is ending.", &[]);
+    omitted: IntGaugeVec = gauge("per_connection_series_omitted",
+        "Streams that are not on the page with series of each, for want of room.", &[]);
 }
 
 impl Default for Metrics {
@@ -294,6 +242,27 @@ impl Metrics {
     pub fn listener(&self, listener: &str) -> Arc<ConnectionMetrics> {
         let make = || ConnectionMetrics::new(self, listener);
         self.owners.listeners.get(listener.to_owned(), make)
+    }
+
+    /// Client sockets open, at all listeners.
+    pub fn connections(&self) -> u64 {
+        let families = self.connections_active.collect();
+        let series = families.iter().flat_map(|family| family.get_metric());
+        series.map(|metric| metric.get_gauge().get_value()).sum::<f64>() as u64
+    }
+
+    /// Memory of the process that is in use; 0 if the system does not say.
+    pub fn resident_bytes(&self) -> u64 {
+        let families = ProcessCollector::for_self().collect();
+        let resident = families.iter().find(|f| f.name() == "process_resident_memory_bytes");
+        let values = resident.into_iter().flat_map(|family| family.get_metric());
+        values.map(|metric| metric.get_gauge().get_value()).sum::<f64>() as u64
+    }
+
+    /// Streams that are not on the page with series of each.
+    pub fn omitted(&self, streams: usize) {
+        let gauge = self.omitted.with_label_values::<&str>(&[]);
+        gauge.set(i64::try_from(streams).unwrap_or(i64::MAX));
     }
 
     pub(super) fn connections_accepted(&self, listener: &str) -> IntCounter {

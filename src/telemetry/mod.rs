@@ -7,5 +7,6 @@ pub mod limited;
 pub mod log;
 pub mod meter;
 pub mod metrics;
+mod outcome;
 pub mod panics;
 mod series;

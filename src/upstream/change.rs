@@ -60,7 +60,8 @@ impl Upstream {
     }
 
     /// Puts a change in force. Endpoints that are meant as before keep their connections, their
-    /// health and their counts; those that are gone get nothing new, and what is open there runs on.
+    /// health and their counts; those that are gone get nothing new, and what is open there runs
+    /// on.
     pub fn change(self: &Arc<Self>, change: Change, metrics: &Metrics) {
         let Change { config, sources } = change;
         for (source, endpoint) in sources.iter().zip(&config.endpoints) {

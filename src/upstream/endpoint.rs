@@ -20,7 +20,7 @@ use crate::telemetry::metrics::{EndpointMetrics, Metrics};
 /// One entry of `endpoints`: what all addresses of its name have in common. It lives on through
 /// reloads as long as its name, its address and how it is spoken to stay the same.
 pub struct Source {
-    name: Box<str>,
+    name: Arc<str>,
     address: Address,
     /// Its share of the exchanges and the like, as a reload may change it.
     config: ArcSwap<model::Endpoint>,
@@ -68,6 +68,11 @@ impl Source {
         &self.name
     }
 
+    /// The same, to be kept.
+    pub fn shared_name(&self) -> Arc<str> {
+        Arc::clone(&self.name)
+    }
+
     /// Where it is, as the configuration says it.
     pub fn address(&self) -> &Address {
         &self.address
@@ -100,6 +105,11 @@ impl Source {
     /// Takes it out, or puts it back; says whether that is news.
     pub(super) fn set_drained(&self, drained: bool) -> bool {
         self.is_drained.swap(drained, Ordering::Relaxed) != drained
+    }
+
+    /// `host:port`, IPv6 in brackets; `localhost` for a unix socket.
+    pub(super) fn authority(&self) -> &str {
+        &self.authority
     }
 
     /// The gauge that says whether it may be picked.

@@ -6,7 +6,8 @@
 //! [`learn`] finds out how long idle connections live. IO: [`connect`] keeps idle connections in
 //! pingora's pool and [`dial`] opens new ones; a [`connection`] counts itself; [`question`] asks
 //! something on the proxy's own behalf; [`resolver`],
-//! [`checker`] and [`upkeep`] run in the background. A [`change`] is what a reload makes of one.
+//! [`checker`] and [`upkeep`] run in the background. A [`change`] is what a reload makes of one, a [`status`] what
+//! operators see of it.
 
 pub mod balance;
 pub mod budget;
@@ -27,6 +28,7 @@ pub mod resolver;
 pub mod roster;
 pub mod seat;
 mod sessions;
+pub mod status;
 pub mod tls;
 pub mod transport;
 pub mod upkeep;
@@ -54,7 +56,7 @@ use crate::tls::TlsError;
 
 /// A named group of endpoints.
 pub struct Upstream {
-    name: String,
+    name: Arc<str>,
     /// As the last reload left it.
     config: ArcSwap<model::Upstream>,
     sources: ArcSwap<Vec<Arc<Source>>>,
@@ -98,7 +100,7 @@ impl Upstream {
         let all_known = known.len() == sources.len();
         roster.change(known, |_| true);
         let upstream = Self {
-            name: config.name.clone(),
+            name: config.name.as_str().into(),
             metrics: metrics.upstream(&config.name, &Cause::ALL.map(Cause::label)),
             config: ArcSwap::new(config),
             sources: ArcSwap::from_pointee(sources),
@@ -114,6 +116,11 @@ impl Upstream {
     /// Its name in metrics and logs.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The same, to be kept.
+    pub fn shared_name(&self) -> Arc<str> {
+        Arc::clone(&self.name)
     }
 
     /// What the configuration says about it.

@@ -68,6 +68,19 @@ pub enum Picked {
     },
 }
 
+/// How well an endpoint is, whether or not an operator has taken it out. The better, the greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// Its name has no address.
+    Absent,
+    /// Health checks took it out.
+    Down,
+    /// Failures took it out, and it has not proved itself since.
+    Ejected,
+    /// It may be picked.
+    Fit,
+}
+
 /// What an exchange tells about its endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -214,6 +227,17 @@ impl<W> Roster<W> {
     /// Whether an endpoint of that name may be picked.
     pub fn is_up(&self, name: &str, now: Instant) -> bool {
         self.members.iter().any(|member| member.endpoint.name() == name && member.is_fit(now))
+    }
+
+    /// How well those are that have that name: as well as the best of them.
+    pub fn standing(&self, name: &str, now: Instant) -> Standing {
+        let named = self.present().filter(|member| member.endpoint.name() == name);
+        let standing = named.map(|member| match &member.health {
+            health if health.admits(now) => Standing::Fit,
+            health if health.is_ejected() => Standing::Ejected,
+            _ => Standing::Down,
+        });
+        standing.max().unwrap_or(Standing::Absent)
     }
 
     // === The queue ===

@@ -24,6 +24,8 @@ mod cli;
 mod cors;
 /// Panics, and what the kernel refuses: what goes on.
 mod crash;
+/// The dashboard in a browser, and `longwire top`.
+mod dashboard;
 /// `longwire demo`: its page in a browser, its model under SDKs.
 mod demo;
 /// What model APIs' streams end with and fail with, and what SDKs make of it.
@@ -60,12 +62,18 @@ mod http2_peers;
 mod impatient;
 /// Configurations in several files.
 mod include;
+/// Streams that an operator ends, and what their clients see of it.
+mod kill;
 /// Clients that leave, and how soon the upstream knows.
 mod leave;
 /// What a route refuses to have more of, and that every place is given back.
 mod limits;
 /// Where clients connect: unix sockets, IPv6, the PROXY protocol, and when there are too many.
 mod listeners;
+/// The table of streams and its API.
+mod live;
+/// What a watcher of the table is told.
+mod live_feed;
 /// A log that nobody reads.
 mod log_pipe;
 /// Requests that two servers could read in two ways.

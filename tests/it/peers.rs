@@ -248,7 +248,7 @@ async fn promtool_has_nothing_to_say() {
 }
 
 /// What `promtool check metrics` says of a page: exit code, and all that it wrote.
-async fn promtool(page: &str) -> (Option<i32>, String) {
+pub async fn promtool(page: &str) -> (Option<i32>, String) {
     let mut promtool = Peer::program(&["promtool", "check", "metrics"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -31,7 +31,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     ("cli", &["config", "demo", "server", "telemetry"]),
     ("server", &["admin", "proxy", "client", "config", "live", "telemetry", "clock", "tls"]),
-    ("admin", &["proxy", "policy", "client", "http1", "config", "telemetry"]),
+    (
+        "admin",
+        &["proxy", "policy", "upstream", "client", "http1", "live", "config", "telemetry", "clock"],
+    ),
     (
         "proxy",
         &[

@@ -4,8 +4,8 @@
 //! can be checked too; a configuration with a reported problem is never used.
 
 use super::defaults;
-use super::model::{AccessLog, Config, Level, Log, LogFormat, Metrics, Timeouts};
-use super::read::Table;
+use super::model::{AccessLog, Config, Level, Log, LogFormat, Metrics, PerConnection, Timeouts};
+use super::read::{Table, Written};
 use super::units::Invalid;
 
 mod access;
@@ -57,17 +57,37 @@ fn default_timeouts(mut table: Table<'_>) -> Timeouts {
 }
 
 fn metrics(mut table: Table<'_>) -> Metrics {
-    let path = table.take("path").and_then(|value| value.parse("a path", metrics_path));
+    let reader = table.reader();
+    let written = table.take("path").and_then(|value| value.parse("a path", metrics_path));
+    let mut page = table.table("per_connection");
+    let page_written = page.take("path").and_then(|value| value.parse("a path", metrics_path));
+    let of = |written: &Option<Written<String>>, default: &str| {
+        written.as_ref().map_or_else(|| default.to_owned(), |written| written.value.clone())
+    };
+    let path = of(&written, defaults::METRICS_PATH);
+    let page_path = of(&page_written, defaults::STREAM_SERIES_PATH);
+    if let Some(written) = page_written.or(written).filter(|_| page_path == path) {
+        let expected = "expected different paths for metrics.path and metrics.per_connection.path";
+        reader.problem(&written.place, format!("{expected}, found {} twice", written.text));
+    }
+    let limits = (1, defaults::STREAM_SERIES_MAX);
+    let per_connection = PerConnection {
+        enabled: page.boolean("enabled", defaults::STREAM_SERIES_ENABLED),
+        path: page_path,
+        max_series: page.integer("max_series", defaults::STREAM_SERIES, limits),
+    };
+    page.finish();
     table.finish();
-    let path = path.map_or_else(|| defaults::METRICS_PATH.to_owned(), |path| path.value);
-    Metrics { path }
+    Metrics { path, per_connection }
 }
 
-/// The health pages share the address, so the metrics page cannot have their paths.
+/// Other pages share the address, so the metrics pages cannot have their paths.
 fn metrics_path(text: &str) -> Result<String, Invalid> {
     let path = matching::exact(text)?;
-    if matches!(path.as_str(), "/healthz" | "/readyz") {
-        return Err(Invalid::new("a path other than /healthz and /readyz"));
+    let is_taken = matches!(path.as_str(), "/healthz" | "/readyz")
+        || ["/api/", "/-/"].iter().any(|taken| path.starts_with(taken));
+    if is_taken {
+        return Err(Invalid::new("a path other than /healthz, /readyz, /api/… and /-/…"));
     }
     Ok(path)
 }

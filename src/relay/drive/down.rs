@@ -154,7 +154,9 @@ impl<U: Wire> Link<'_, U> {
                     self.unflushed = true;
                     self.to_client.take(count);
                     if self.stalled_at.is_some() {
-                        self.timers.client_took_some(self.around.rules, clock::now());
+                        let now = clock::now();
+                        self.timers.client_took_some(self.around.rules, now);
+                        self.meter.client_took(false, now);
                     }
                 }
             }
@@ -180,6 +182,7 @@ impl<U: Wire> Link<'_, U> {
         let now = clock::now();
         self.stalled_at = Some(now);
         self.timers.client_stalls(now);
+        self.meter.client_stalls(now);
         self.client.allow_stall(self.around.rules.stream.slow_client_timeout);
         self.arm_earlier();
     }
@@ -188,6 +191,7 @@ impl<U: Wire> Link<'_, U> {
         self.unflushed = false;
         let now = clock::now();
         let stalled_at = self.stalled_at.take();
+        self.meter.client_took(true, now);
         if let Some(read_at) = self.read_at.take() {
             self.meter.written(read_at, stalled_at.is_some(), now);
         }

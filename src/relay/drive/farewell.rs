@@ -5,8 +5,10 @@ use std::task::Context;
 use std::time::{Duration, Instant};
 
 use super::{Event, Link, Wire};
+use crate::clock;
 use crate::live::reason::CloseReason;
 use crate::live::registry::Order;
+use crate::live::stream::STALLED_AFTER;
 use crate::sse::dialect::Failure;
 
 /// What a client that cannot be sent away without an error is told.
@@ -59,6 +61,9 @@ impl<U: Wire> Link<'_, U> {
                     self.arm_earlier();
                 }
             }
+            // It has been told; now only the client is waited for.
+            Order::Kill if self.ending.is_some() && !self.client_is_stuck() => {}
+            Order::Kill => return Break(Event::End(CloseReason::Killed.into())),
             Order::End { .. } if self.parting == Parting::LastCall => {}
             Order::End { farewell } => {
                 if !farewell || !self.say_farewell() {
@@ -68,6 +73,11 @@ impl<U: Wire> Link<'_, U> {
             }
         }
         Continue(())
+    }
+
+    /// Whether the client has stopped reading, so that nothing can be said to it.
+    pub(super) fn client_is_stuck(&self) -> bool {
+        self.stalled_at.is_some_and(|at| at + STALLED_AFTER <= clock::now())
     }
 
     /// Says farewell if its turn has come and it may stand here; says whether it did.

@@ -30,6 +30,7 @@ pub struct ProxyBuilder {
     listener: String,
     upstream: String,
     route: String,
+    admin: String,
     rest: String,
     within: Vec<String>,
     command: Vec<String>,
@@ -55,6 +56,7 @@ impl Proxy {
             listener: String::new(),
             upstream: format!("endpoints = [{elements}]"),
             route: String::new(),
+            admin: String::new(),
             rest: String::new(),
             within: Vec::new(),
             command: vec![env!("CARGO_BIN_EXE_longwire").into(), "run".into(), "-c".into()],
@@ -137,11 +139,28 @@ impl Proxy {
 
     /// A page of the admin address: status and body.
     pub async fn admin(&self, path: &str) -> (u16, String) {
+        self.ask_admin(&format!("GET {path} HTTP/1.1\r\nHost: localhost"), "").await
+    }
+
+    /// The answer of the admin address to a head without its last fields, with a token if it is not
+    /// empty.
+    pub async fn ask_admin(&self, head: &str, token: &str) -> (u16, String) {
         let mut client = Client::connect(self.admin).await;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        let token = match token {
+            "" => String::new(),
+            token => format!("Authorization: Bearer {token}\r\n"),
+        };
+        let request = format!("{head}\r\n{token}Connection: close\r\n\r\n");
         client.send(request.as_bytes()).await;
         let response = client.response().await;
         (response.status, String::from_utf8(response.body).unwrap())
+    }
+
+    /// A page of the API, which must be there.
+    pub async fn api(&self, path: &str) -> Value {
+        let (status, body) = self.admin(path).await;
+        assert_eq!(status, 200, "{path}: {body}");
+        serde_json::from_str(&body).unwrap()
     }
 
     /// The value of the one sample whose name and labels contain all of `parts`; 0 if there is none.
@@ -207,6 +226,12 @@ impl ProxyBuilder {
         self
     }
 
+    /// More lines for `[admin]`.
+    pub fn admin(mut self, lines: &str) -> Self {
+        self.admin = lines.into();
+        self
+    }
+
     /// A program that is told to run it, with the command line behind its own arguments, and
     /// becomes it.
     pub fn within(mut self, program: &[&str]) -> Self {
@@ -234,11 +259,12 @@ impl ProxyBuilder {
 
     /// Starts it and waits until it listens.
     pub async fn start(self) -> Proxy {
-        let Self { server, listener, upstream, route, rest, within, command, log_level } = self;
+        let Self { server, listener, upstream, route, admin, rest, within, command, log_level } =
+            self;
         let text = format!(
             "[server]\n{server}\n[listeners.web]\nbind = [\"127.0.0.1:0\"]\n{listener}\n\
              [upstreams.up]\n{upstream}\n[routes.all]\nupstream = \"up\"\n{route}\n\
-             [admin]\nbind = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\nlevel = \"{log_level}\"\n{rest}\n"
+             [admin]\nbind = \"127.0.0.1:0\"\n{admin}\n[log]\nformat = \"json\"\nlevel = \"{log_level}\"\n{rest}\n"
         );
         let config = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
         std::fs::write(config.path(), &text).unwrap();
