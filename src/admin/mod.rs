@@ -1,6 +1,7 @@
 //! The address for operators: metrics, health, and what they may ask for.
 
 pub mod control;
+mod dashboard;
 mod groups;
 mod live;
 mod series;
@@ -127,6 +128,13 @@ impl AdminApp {
     async fn answer(self: &Arc<Self>, head: &RequestHead, admitted: &Admitted) -> Served {
         let path = admitted.path();
         let is_health = matches!(path, "/healthz" | "/readyz");
+        // A page of the configuration's own, such as metrics at /, goes before it.
+        if self.admin.dashboard && dashboard::is_at(path) && self.page_at(path).is_none() {
+            return match head.method.as_ref() {
+                b"GET" | b"HEAD" => dashboard::page().into(),
+                _ => Answer::not_allowed("GET, HEAD").into(),
+            };
+        }
         if !is_health && !self.is_allowed(head) {
             let mut denial = Denial::new(401, "unauthorized", "a bearer token is needed");
             denial.fields.push(("WWW-Authenticate", "Bearer".into()));

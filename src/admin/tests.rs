@@ -16,6 +16,7 @@ async fn answer_of(token: Option<&str>, allow_kill: bool, request: &str) -> u16 
     let admin = Admin {
         bind: Bind::Tcp("127.0.0.1:0".parse().unwrap()),
         token: token.map(|token| Secret::new(token.to_owned())),
+        dashboard: true,
         allow_kill,
     };
     let metrics = Arc::new(Metrics::new());
@@ -49,7 +50,10 @@ async fn pages_and_tokens() {
         (None, "GET /metrics", "x", 200),
         (None, "GET /metrics?x", "x", 200),
         (None, "POST /metrics", "x", 405),
-        (None, "GET /", "x", 404),
+        (None, "GET /", "x", 200),
+        (Some("s3"), "GET /dashboard", "x", 200),
+        (None, "POST /", "x", 405),
+        (None, "GET /dashboard/", "x", 404),
         (Some("s3"), "GET /metrics", "x", 401),
         (Some("s3"), "GET /metrics", "Bearer s4", 401),
         (Some("s3"), "GET /metrics", "Bearer s3x", 401),

@@ -1,4 +1,5 @@
-//! `longwire reload` and `longwire drain`: ask a running process, at its admin address.
+//! `longwire reload` and `longwire drain`, and whatever else asks a running process at its admin
+//! address.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -17,13 +18,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const TOKEN: &str = "LONGWIRE_ADMIN_TOKEN";
 
 /// Where the process is asked, and what it wants to see.
-struct Admin {
+pub(super) struct Admin {
     bind: Bind,
     token: Option<String>,
 }
 
 pub(super) fn reload(args: &AskArgs) -> Result<(), Failure> {
-    let (status, body) = post(&admin(args)?, "/-/reload")?;
+    let (status, body) = admin(args)?.ask("POST", "/-/reload")?;
     match status {
         200 => print(&body),
         422 => return Err(Failure::Config(body)),
@@ -33,7 +34,7 @@ pub(super) fn reload(args: &AskArgs) -> Result<(), Failure> {
 }
 
 pub(super) fn drain(args: &AskArgs) -> Result<(), Failure> {
-    match post(&admin(args)?, "/-/drain")? {
+    match admin(args)?.ask("POST", "/-/drain")? {
         (202, body) => print(&body),
         (status, body) => return Err(refused(status, &body)),
     }
@@ -46,7 +47,7 @@ fn refused(status: u16, body: &str) -> Failure {
 
 /// From the configuration file if there is one; else what was given, with the token of the
 /// environment.
-fn admin(args: &AskArgs) -> Result<Admin, Failure> {
+pub(super) fn admin(args: &AskArgs) -> Result<Admin, Failure> {
     let token = || std::env::var(TOKEN).ok().filter(|token| !token.is_empty());
     let Some(file) = &args.config else {
         return Ok(Admin { bind: Bind::Tcp(args.admin), token: token() });
@@ -57,32 +58,50 @@ fn admin(args: &AskArgs) -> Result<Admin, Failure> {
     Ok(Admin { bind: admin.bind, token })
 }
 
-/// Status and body of the answer.
-fn post(admin: &Admin, path: &str) -> anyhow::Result<(u16, String)> {
-    let nobody = || format!("nobody answers at the admin address, {}", admin.bind);
-    let host = match &admin.bind {
-        Bind::Tcp(address) => address.to_string(),
-        Bind::Unix(_) => "localhost".to_owned(),
-    };
-    let token = admin.token.as_ref().map(|token| format!("Authorization: Bearer {token}\r\n"));
-    let request = format!(
-        "POST {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{}\r\n",
-        token.unwrap_or_default()
-    );
-    let answer = match &admin.bind {
-        Bind::Tcp(address) => {
-            let stream = TcpStream::connect_timeout(&reachable(*address), PATIENCE);
-            let stream = stream.with_context(nobody)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            converse(stream, &request)
-        }
-        Bind::Unix(path) => {
-            let stream = UnixStream::connect(path).with_context(nobody)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            converse(stream, &request)
-        }
-    };
-    parse(&answer.with_context(nobody)?)
+impl Admin {
+    /// Status and body of the answer.
+    pub(super) fn ask(&self, method: &str, path: &str) -> anyhow::Result<(u16, String)> {
+        let mut answer = String::new();
+        let mut stream = self.open(method, path, PATIENCE)?;
+        stream.read_to_string(&mut answer).with_context(|| self.nobody())?;
+        parse(&answer)
+    }
+
+    /// The answer as it comes; a read fails after so much silence.
+    pub(super) fn open(
+        &self,
+        method: &str,
+        path: &str,
+        silence: Duration,
+    ) -> anyhow::Result<Box<dyn Read + Send>> {
+        let host = match &self.bind {
+            Bind::Tcp(address) => address.to_string(),
+            Bind::Unix(_) => "localhost".to_owned(),
+        };
+        let token = self.token.as_ref().map(|token| format!("Authorization: Bearer {token}\r\n"));
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{}\r\n",
+            token.unwrap_or_default()
+        );
+        let opened: io::Result<Box<dyn Read + Send>> = match &self.bind {
+            Bind::Tcp(address) => TcpStream::connect_timeout(&reachable(*address), PATIENCE)
+                .and_then(|mut stream| {
+                    stream.set_read_timeout(Some(silence))?;
+                    stream.write_all(request.as_bytes())?;
+                    Ok(Box::new(stream) as Box<dyn Read + Send>)
+                }),
+            Bind::Unix(path) => UnixStream::connect(path).and_then(|mut stream| {
+                stream.set_read_timeout(Some(silence))?;
+                stream.write_all(request.as_bytes())?;
+                Ok(Box::new(stream) as Box<dyn Read + Send>)
+            }),
+        };
+        opened.with_context(|| self.nobody())
+    }
+
+    fn nobody(&self) -> String {
+        format!("nobody answers at the admin address, {}", self.bind)
+    }
 }
 
 /// What listens everywhere is here, too.
@@ -94,13 +113,6 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
         });
     }
     address
-}
-
-fn converse(mut stream: impl Read + Write, request: &str) -> io::Result<String> {
-    stream.write_all(request.as_bytes())?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
 }
 
 /// The answer of a process of ours, which has a length and ends the connection.

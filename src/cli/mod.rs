@@ -1,10 +1,11 @@
-//! The command line: `run`, `check`, `reload`, `drain`, `demo`, `config`, and what packages of it
-//! are made with.
+//! The command line: `run`, `check`, `reload`, `drain`, `top`, `demo`, `config`, and what packages of
+//! it are made with.
 
 mod ask;
 mod demo;
 mod man;
 mod run;
+mod top;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -41,6 +42,8 @@ enum Command {
     Reload(AskArgs),
     /// Have a running process end when its streams have ended
     Drain(AskArgs),
+    /// Watch the open streams of a running process, and kill one
+    Top(TopArgs),
     /// A model, the proxy and a chat page on this machine, to see what it does
     Demo(DemoArgs),
     /// Print configuration
@@ -108,6 +111,22 @@ struct AskArgs {
     admin: SocketAddr,
 }
 
+/// What `top` takes.
+#[derive(Debug, Args)]
+struct TopArgs {
+    #[command(flatten)]
+    ask: AskArgs,
+    /// Print one table and exit
+    #[arg(long)]
+    once: bool,
+    /// The column to sort by; the same as the key s
+    #[arg(short, long, value_name = "COLUMN", value_enum, default_value_t = top::Sort::Age)]
+    sort: top::Sort,
+    /// Words that must all be in a row, such as "chat state:idle -alice"
+    #[arg(short, long, value_name = "WORDS", default_value = "")]
+    filter: String,
+}
+
 /// What `demo` takes.
 #[derive(Debug, Args)]
 struct DemoArgs {
@@ -167,6 +186,7 @@ pub fn main() -> ExitCode {
         Command::Check { config } => run::check(&config),
         Command::Reload(args) => ask::reload(&args),
         Command::Drain(args) => ask::drain(&args),
+        Command::Top(args) => top::run(args),
         Command::Demo(args) => demo::run(&args),
         Command::Config { what: ConfigCommand::Example } => {
             print(crate::config::example());

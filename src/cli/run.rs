@@ -1,6 +1,7 @@
 //! `longwire run` and `longwire check`.
 
 use std::io::IsTerminal as _;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use super::{Failure, RunArgs, print};
@@ -18,11 +19,7 @@ pub(super) fn run(args: RunArgs) -> Result<(), Failure> {
         (None, Some(url)) => {
             let mut config = config::simple(url, args.listen)
                 .map_err(|error| Failure::Config(format!("longwire: --upstream: {error}\n")))?;
-            config.admin = args.admin.0.map(|bind| Admin {
-                bind: Bind::Tcp(bind),
-                token: None,
-                allow_kill: defaults::ALLOW_KILL,
-            });
+            config.admin = args.admin.0.map(admin);
             config
         }
         (None, None) => unreachable!("the command line demands one of them"),
@@ -62,6 +59,16 @@ fn inherit(
         tracing::warn!(%socket, "no process runs that could be upgraded: starting as the first");
     }
     Ok((predecessor, inherited))
+}
+
+/// Without a file there are no secrets.
+fn admin(address: SocketAddr) -> Admin {
+    Admin {
+        bind: Bind::Tcp(address),
+        token: None,
+        dashboard: defaults::ADMIN_DASHBOARD,
+        allow_kill: defaults::ALLOW_KILL,
+    }
 }
 
 /// A configuration that cannot be used is as wrong as one that cannot be read.

@@ -198,6 +198,8 @@ pub const DESCRIPTORS_PERCENT: usize = 80;
 
 /// `admin.bind`: only for this machine, and next to the port that proxies commonly use for it.
 pub const ADMIN_BIND: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
+/// `admin.dashboard`: whoever opens the address wants to see something.
+pub const ADMIN_DASHBOARD: bool = true;
 /// `admin.allow_kill`: an operator who sees that a stream runs wild can end it.
 pub const ALLOW_KILL: bool = true;
 /// `metrics.per_connection.enabled`: the page costs nothing until somebody asks for it.

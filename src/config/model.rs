@@ -505,8 +505,11 @@ impl std::fmt::Debug for Headers {
 pub struct Admin {
     /// Where it listens.
     pub bind: Bind,
-    /// Bearer token that every request but `/healthz` and `/readyz` must carry, if set.
+    /// Bearer token that every request but those for `/healthz`, `/readyz` and the dashboard's page
+    /// must carry, if set.
     pub token: Option<Secret>,
+    /// Whether the dashboard is at `/` and `/dashboard`.
+    pub dashboard: bool,
     /// Whether operators may end streams.
     pub allow_kill: bool,
 }

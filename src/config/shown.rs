@@ -274,9 +274,14 @@ fn of_health(health: &Health) -> Value {
 }
 
 fn of_admin(admin: &Admin) -> Value {
-    let Admin { bind, token, allow_kill } = admin;
+    let Admin { bind, token, dashboard, allow_kill } = admin;
     let token = token.as_ref().map(|_| HIDDEN);
-    json!({ "bind": bind.to_string(), "token": token, "allow_kill": allow_kill })
+    json!({
+        "bind": bind.to_string(),
+        "token": token,
+        "dashboard": dashboard,
+        "allow_kill": allow_kill,
+    })
 }
 
 fn of_metrics(metrics: &Metrics) -> Value {

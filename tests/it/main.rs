@@ -24,6 +24,8 @@ mod cli;
 mod cors;
 /// Panics, and what the kernel refuses: what goes on.
 mod crash;
+/// The dashboard in a browser, and `longwire top`.
+mod dashboard;
 /// `longwire demo`: its page in a browser, its model under SDKs.
 mod demo;
 /// What runs longwire elsewhere: the image, and the manifests for Docker and Kubernetes.

@@ -76,6 +76,7 @@ pub(super) fn admin(mut table: Table<'_>) -> Option<(Admin, Written<Bind>)> {
     });
     let token = table.take("token").map(|value| value.parse_secret("a string", token));
     let is_open = matches!(&token, None | Some(Some(Written { value: None, .. })));
+    let dashboard = table.boolean("dashboard", defaults::ADMIN_DASHBOARD);
     let allow_kill = table.boolean("allow_kill", defaults::ALLOW_KILL);
     table.finish();
 
@@ -99,7 +100,7 @@ pub(super) fn admin(mut table: Table<'_>) -> Option<(Admin, Written<Bind>)> {
         }
     };
     let token = token.flatten().and_then(|written| written.value);
-    Some((Admin { bind: bind.value.clone(), token, allow_kill }, bind))
+    Some((Admin { bind: bind.value.clone(), token, dashboard, allow_kill }, bind))
 }
 
 /// Whether others than this machine's programs reach it; a unix socket has file permissions.

@@ -1,0 +1,148 @@
+//! `longwire top`: the open streams of a running process, in a terminal.
+
+mod feed;
+mod screen;
+mod view;
+mod words;
+mod world;
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::TryRecvError;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use crossterm::event::{self, Event, KeyEventKind};
+use crossterm::terminal::{
+    BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate, EnterAlternateScreen,
+    LeaveAlternateScreen, disable_raw_mode, enable_raw_mode, size,
+};
+use crossterm::{cursor, execute, queue};
+
+use self::feed::{Feed, News};
+use self::view::{View, Wish};
+use self::world::World;
+use super::ask::{self, Admin};
+use super::{Failure, TopArgs, print};
+
+pub(super) use self::view::Sort;
+
+/// How soon news and signals are seen while no key is pressed.
+const GLANCE: Duration = Duration::from_millis(100);
+
+pub(super) fn run(args: TopArgs) -> Result<(), Failure> {
+    let admin = Arc::new(ask::admin(&args.ask)?);
+    let view = View::new(args.sort, args.filter);
+    if args.once {
+        let mut world = World::default();
+        world.hear(&feed::first(&admin)?);
+        print(&screen::plain(&world, &view));
+        return Ok(());
+    }
+    if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
+        return Err(anyhow::anyhow!("this is no terminal: try --once").into());
+    }
+    // What is wrong from the beginning is said where it stays readable.
+    let first = feed::first(&admin)?;
+    Ok(watch(&admin, view, &first)?)
+}
+
+fn watch(admin: &Arc<Admin>, mut view: View, first: &feed::Said) -> anyhow::Result<()> {
+    let ends = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&ends))?;
+    }
+    let mut world = World::default();
+    world.hear(first);
+    let feed = Feed::start(Arc::clone(admin));
+    let screen = Screen::enter()?;
+    let mut is_stale = true;
+    while !ends.load(Ordering::Acquire) {
+        loop {
+            match feed.news.try_recv() {
+                Ok(News::Said(said)) => world.hear(&said),
+                Ok(News::Lost(why)) => world.lost = Some(why),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => bail!("nobody reads any more"),
+            }
+            is_stale |= !view.is_paused;
+        }
+        if is_stale {
+            screen.draw(&mut world, &mut view)?;
+            is_stale = false;
+        }
+        if !event::poll(GLANCE)? {
+            continue;
+        }
+        is_stale = true;
+        let Event::Key(key) = event::read()? else { continue };
+        if key.kind == KeyEventKind::Release {
+            continue;
+        }
+        match view.press(key, &world) {
+            Wish::None => {}
+            Wish::Quit => break,
+            Wish::Kill(id) => view.say(kill(admin, &id)),
+        }
+    }
+    Ok(())
+}
+
+/// What came of it, for the person.
+fn kill(admin: &Admin, id: &str) -> String {
+    let id = percent_encoding::utf8_percent_encode(id, percent_encoding::NON_ALPHANUMERIC);
+    match admin.ask("DELETE", &format!("/api/streams/{id}")) {
+        Ok((202, _)) => format!("killed {id}"),
+        Ok((404, _)) => "it has ended already".to_owned(),
+        Ok((403, _)) => "admin.allow_kill is false".to_owned(),
+        Ok((status, body)) => format!("not killed: the process answered {status}: {body}"),
+        Err(error) => format!("not killed: {error:#}"),
+    }
+}
+
+/// The terminal while it is ours; it is given back by dropping, and before a panic is told.
+struct Screen;
+
+impl Screen {
+    fn enter() -> io::Result<Self> {
+        let told = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            leave();
+            told(panic);
+        }));
+        enable_raw_mode()?;
+        let screen = Self;
+        execute!(io::stdout(), EnterAlternateScreen, cursor::Hide)?;
+        Ok(screen)
+    }
+
+    /// Everything anew, in one write, which terminals show at once.
+    fn draw(&self, world: &mut World, view: &mut View) -> anyhow::Result<()> {
+        let (columns, rows) = size().context("the terminal does not say how large it is")?;
+        let lines = screen::lines(world, view, columns.into(), rows.into());
+        let mut out = Vec::new();
+        queue!(out, BeginSynchronizedUpdate)?;
+        for (row, line) in (0_u16..).zip(&lines) {
+            queue!(out, cursor::MoveTo(0, row))?;
+            line.write(&mut out)?;
+            queue!(out, Clear(ClearType::UntilNewLine))?;
+        }
+        queue!(out, Clear(ClearType::FromCursorDown), EndSynchronizedUpdate)?;
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(&out)?;
+        Ok(stdout.flush()?)
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        leave();
+    }
+}
+
+/// A terminal that is gone needs nothing any more.
+fn leave() {
+    let _ = execute!(io::stdout(), cursor::Show, LeaveAlternateScreen);
+    let _ = disable_raw_mode();
+}
