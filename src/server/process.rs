@@ -179,7 +179,7 @@ impl Serving {
     /// All sockets that can be handed over.
     fn offer(&self) -> std::io::Result<Vec<Offered>> {
         let mut offered = self.listeners.offer()?;
-        offered.extend(self.admin_sockets.offer()?);
+        offered.extend(self.admin_sockets.offer()?.into_iter().map(Offered::for_admin));
         offered.extend(self.upgrades.offer()?);
         Ok(offered)
     }

@@ -98,6 +98,8 @@ mod tidy;
 mod timeouts;
 /// TLS towards clients: versions, names, certificates that are renewed or asked for.
 mod tls;
+/// One process in place of another: what clients see of it, which is nothing.
+mod upgrade;
 /// Upstreams behind unix sockets, TLS and HTTP/2.
 mod upstream_kinds;
 /// A wall clock that jumps.

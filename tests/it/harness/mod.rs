@@ -4,6 +4,7 @@ mod authority;
 mod client;
 mod peer;
 mod proxy;
+mod running;
 mod upstream;
 
 use std::future::Future;
@@ -19,6 +20,7 @@ pub use authority::Authority;
 pub use client::{Client, Response, find};
 pub use peer::Peer;
 pub use proxy::{Proxy, ProxyBuilder, resident_kib};
+pub use running::{Running, page};
 pub use upstream::{Conversation, SSE_HEAD, Upstream};
 
 /// For anything that should happen at once; generous, since the machine may be busy.
