@@ -75,6 +75,7 @@ impl Serving {
         let metrics = Arc::new(metrics);
         // Packagers set the revision when they build.
         let revision = option_env!("LONGWIRE_REVISION").unwrap_or("unknown");
+        metrics.draining().set(0);
         metrics.set_build_info(env!("CARGO_PKG_VERSION"), revision);
         let registry = Arc::new(Registry::default());
         let snapshot = Arc::new(prepared.begin(&metrics));

@@ -147,6 +147,8 @@ async fn unix_sockets_and_ipv6_are_listened_on() {
         "{said}"
     );
 
+    assert!(std::path::Path::new(path).exists(), "nor is its file taken away");
+
     proxy.signal("TERM");
     assert_eq!(proxy.exit_code().await, Some(0));
     assert!(!std::path::Path::new(path).exists(), "its file goes with it");

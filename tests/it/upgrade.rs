@@ -10,9 +10,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixDatagram, UnixStream};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
-use crate::harness::{Client, Peer, Running, SSE_HEAD, Upstream, page, soon, until};
+use crate::harness::{Client, Running, SSE_HEAD, Upstream, page, soon, until};
 use crate::websocket::{AGREE, CLOSE, TEXT, Ws, bye};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -219,7 +218,7 @@ async fn upgrades(times: u32) {
         assert_eq!(successor.admin_address().await, admin);
         assert_eq!(page(admin, "/readyz").await, (200, "ready\n".into()), "the successor answers");
         let metrics = page(admin, "/metrics").await.1;
-        assert!(metrics.contains("longwire_draining 0"), "{metrics}");
+        assert!(metrics.contains("longwire_draining 0"), "of the successor");
         assert!(!operator.ends().await, "operators come to the successor");
         let draining = running.logged("draining", 1).await;
         assert_eq!(draining[0]["asked"], "upgrade");
@@ -367,4 +366,148 @@ async fn a_successor_of_another_version_is_refused_in_words() {
     let answer = String::from_utf8_lossy(&answer[4..]);
     assert!(answer.starts_with(r#"{"refused":{"why":"it speaks version 2"#), "{answer}");
     running.logged("no upgrade: serving on", 1).await;
+}
+
+/// Where the service manager is told things, and what it was told.
+struct Manager {
+    socket: UnixDatagram,
+    variable: String,
+}
+
+impl Manager {
+    fn new(place: &Place) -> Self {
+        let path = place.folder.path().join("notify.sock");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        Self { socket, variable: format!("NOTIFY_SOCKET={}", path.display()) }
+    }
+
+    async fn told(&self) -> String {
+        let mut space = [0; 256];
+        let count = soon("a word to the service manager", self.socket.recv(&mut space)).await;
+        String::from_utf8_lossy(&space[..count.unwrap()]).trim_end().to_owned()
+    }
+}
+
+#[tokio::test]
+async fn at_sigusr2_it_starts_its_successor_from_the_same_place() {
+    let upstream = Upstream::answering(OK).await;
+    let place = Place::new(upstream.address);
+    let manager = Manager::new(&place);
+    // The shell becomes the process, whose watchdog is its own, as systemd has it.
+    let (v1, v2) = (place.folder.path().join("v1"), place.folder.path().join("v2"));
+    let current = place.folder.path().join("longwire");
+    for version in [&v1, &v2] {
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_longwire"), version).unwrap();
+    }
+    std::os::unix::fs::symlink(&v1, &current).unwrap();
+    let command =
+        format!("WATCHDOG_PID=$$ exec {} run -c {}", current.display(), place.config().display());
+    let within = ["env", &manager.variable, "WATCHDOG_USEC=1000000", "sh", "-c", &command];
+    let mut first = Running::start(&within);
+    let address = first.address().await;
+    assert_eq!(manager.told().await, "READY=1");
+    let load = Load::start(address, &place.web());
+
+    // What would be started now fails: a broken program, then a broken configuration.
+    std::fs::remove_file(&current).unwrap();
+    first.signal("USR2");
+    first.logged("no upgrade: the successor cannot be started", 1).await;
+    std::os::unix::fs::symlink("/bin/false", &current).unwrap();
+    first.signal("USR2");
+    let ended = first.logged("no upgrade: the successor has ended", 1).await;
+    assert_eq!(ended[0]["status"], "exit status: 1");
+    std::fs::remove_file(&current).unwrap();
+    std::os::unix::fs::symlink(&v2, &current).unwrap();
+    place.write("127.0.0.1:0", "[nonsense]");
+    first.signal("USR2");
+    first.logged("no upgrade: the successor has ended", 2).await;
+    assert!(first.whole_log().contains("nonsense"), "it says what is wrong");
+    assert_eq!(children(first.pid()), [0; 0], "none is left as a zombie");
+    place.write("127.0.0.1:0", "");
+
+    first.signal("USR2");
+    first.logged("took over", 1).await;
+    let second = first.logged("successor started", 3).await[2]["successor"].as_u64().unwrap();
+    let main = format!("MAINPID={second}");
+    until("the manager is told of the new main process", async || {
+        let told = manager.told().await;
+        assert!(told == "WATCHDOG=1" || told == main, "{told}");
+        told == main
+    })
+    .await;
+    let arguments = std::fs::read(format!("/proc/{second}/cmdline")).unwrap();
+    let arguments = String::from_utf8(arguments).unwrap();
+    let config = place.config();
+    let expected = [current.to_str().unwrap(), "run", "-c", config.to_str().unwrap(), "--upgrade"];
+    assert_eq!(arguments.trim_end_matches('\0').split('\0').collect::<Vec<_>>(), expected);
+    assert_eq!(first.exit_code().await, Some(0));
+    assert_eq!(manager.told().await, "READY=1", "and nobody says STOPPING=1");
+    for _ in 0..3 {
+        assert_eq!(manager.told().await, "WATCHDOG=1", "of the successor");
+    }
+    // The successor has a successor.
+    crate::harness::signal(u32::try_from(second).unwrap(), "USR2");
+    first.logged("took over", 2).await;
+    load.end().await;
+    let third = first.logged("successor started", 4).await[3]["successor"].as_u64().unwrap();
+    crate::harness::signal(u32::try_from(third).unwrap(), "TERM");
+    first.logged("stopped", 3).await;
+}
+
+fn children(pid: u32) -> Vec<u32> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    children.split_whitespace().map(|child| child.parse().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn without_an_upgrade_socket_sigusr2_is_answered_in_the_log() {
+    let upstream = Upstream::answering(OK).await;
+    let place = Place::new(upstream.address);
+    let text = std::fs::read_to_string(place.config()).unwrap();
+    std::fs::write(place.config(), text.replace("upgrade_socket", "#upgrade_socket")).unwrap();
+    let mut running = place.first().await;
+    running.signal("USR2");
+    running.logged("no upgrade: server.upgrade_socket is not set", 1).await;
+    assert!(running.is_running());
+}
+
+#[tokio::test]
+async fn sockets_that_systemd_opened_are_used_and_handed_over() {
+    let upstream = Upstream::answering(OK).await;
+    let place = Place::new(upstream.address);
+    let port = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (web, admin, other) = (port(), port(), port());
+    let unix = place.web();
+    place.write(&web.to_string(), "");
+    let text = std::fs::read_to_string(place.config()).unwrap();
+    let text =
+        text.replace("[admin]\nbind = \"127.0.0.1:0\"", &format!("[admin]\nbind = \"{admin}\""));
+    std::fs::write(place.config(), text).unwrap();
+    let sockets = [web, admin, other].map(|address| format!("--listen={address}"));
+    let unix_socket = format!("--listen={}", unix.display());
+    let config = place.config();
+    let mut command = vec!["systemd-socket-activate", &unix_socket];
+    command.extend(sockets.iter().map(String::as_str));
+    let program = env!("CARGO_BIN_EXE_longwire");
+    command.extend([program, "run", "-c", config.to_str().unwrap()]);
+    let mut first = Running::start(&command);
+    until("systemd listens", async || TcpStream::connect(web).await.is_ok()).await;
+    // The first connection starts it, and waits until it serves.
+    let mut client = Client::connect(web).await;
+    client.get("/").await;
+    assert_eq!(client.response().await.status, 200);
+    ask(&mut UnixStream::connect(&unix).await.unwrap(), true).await.unwrap();
+    assert_eq!(page(admin, "/readyz").await.0, 200);
+    let unused = first.logged("LISTEN_FDS has it, the configuration has not", 1).await;
+    assert_eq!(unused.len(), 1);
+    assert_eq!(unused[0]["address"], other.to_string());
+
+    let mut second = place.successor().await;
+    assert_eq!(first.exit_code().await, Some(0));
+    ask(&mut UnixStream::connect(&unix).await.unwrap(), true).await.unwrap();
+    ask(&mut TcpStream::connect(web).await.unwrap(), true).await.unwrap();
+    second.signal("TERM");
+    assert_eq!(second.exit_code().await, Some(0));
+    assert!(unix.exists(), "the file is systemd's");
+    assert!(!place.socket().exists(), "this one is not");
 }

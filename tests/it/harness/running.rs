@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::Child;
 
-use super::{Client, Peer, soon, until};
+use super::{Client, Peer, find, soon, until};
 
 /// A process; it is killed when dropped. What it starts writes into the same log.
 pub struct Running {
@@ -87,8 +87,11 @@ impl Drop for Running {
     fn drop(&mut self) {
         // Those that it has started, in turn, are not killed with it.
         for line in self.log("successor started") {
-            let mut kill = std::process::Command::new("kill");
-            let _ = kill.args(["-KILL", &line["successor"].to_string()]).status();
+            let pid = &line["successor"].to_string();
+            let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            if find(&command, b"--upgrade").is_some() {
+                let _ = std::process::Command::new("kill").args(["-KILL", pid]).status();
+            }
         }
     }
 }
