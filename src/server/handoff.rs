@@ -86,6 +86,8 @@ pub struct About {
     pub bind: Bind,
     /// Whether it has a file that comes with it.
     pub has_file: bool,
+    /// Whether it is for operators.
+    pub is_admin: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -101,13 +103,19 @@ pub struct Offered {
     bind: Bind,
     socket: OwnedFd,
     file: Option<Arc<SocketFile>>,
+    is_admin: bool,
 }
 
 impl Offered {
     /// The one that stands for `bind`.
     pub fn new(bind: &Bind, listening: &Listening) -> io::Result<Self> {
         let socket = listening.descriptor()?;
-        Ok(Self { bind: bind.clone(), socket, file: listening.file().cloned() })
+        Ok(Self { bind: bind.clone(), socket, file: listening.file().cloned(), is_admin: false })
+    }
+
+    /// It is for operators.
+    pub fn for_admin(self) -> Self {
+        Self { is_admin: true, ..self }
     }
 
     /// It was taken: its file stays when we go.
@@ -119,7 +127,7 @@ impl Offered {
 
     fn about(&self) -> About {
         let has_file = self.file.as_ref().is_some_and(|file| file.is_ours());
-        About { bind: self.bind.clone(), has_file }
+        About { bind: self.bind.clone(), has_file, is_admin: self.is_admin }
     }
 }
 
@@ -226,7 +234,7 @@ mod tests {
             .map(|_| {
                 let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
                 let bind = Bind::Tcp(socket.local_addr().unwrap());
-                Offered { bind, socket: socket.into(), file: None }
+                Offered { bind, socket: socket.into(), file: None, is_admin: false }
             })
             .collect();
         one.offer(&offered).unwrap();

@@ -9,6 +9,7 @@ use nix::libc::{AF_INET, AF_UNIX, SOCK_STREAM};
 use rustix::net::sockopt::socket_acceptconn;
 use socket2::SockRef;
 
+use super::handoff::About;
 use super::listener::{BindError, Listening, SocketFile};
 use crate::config::model::{Bind, TcpKeepalive};
 
@@ -18,6 +19,7 @@ pub struct Inherited {
     waiting: Vec<Waiting>,
     /// What is wrong with those that wait in vain.
     useless: Vec<io::Error>,
+    is_for_admin: bool,
     taken: Taken,
 }
 
@@ -44,7 +46,7 @@ enum Heritage {
     /// systemd, which also looks after the file of a unix socket.
     Activation,
     /// The process before us, which gave it this number.
-    Handoff { number: usize, has_file: bool },
+    Handoff { number: usize, has_file: bool, is_admin: bool },
 }
 
 impl Inherited {
@@ -70,11 +72,17 @@ impl Inherited {
         found
     }
 
-    /// One that the process before us calls by `number`, and that stands for `bind`; `has_file` if
-    /// its file comes with it.
-    pub fn add(&mut self, bind: Bind, socket: OwnedFd, number: usize, has_file: bool) {
-        let heritage = Heritage::Handoff { number, has_file };
+    /// One that the process before us calls by `number`.
+    pub fn add(&mut self, about: About, socket: OwnedFd, number: usize) {
+        let About { bind, has_file, is_admin } = about;
+        let heritage = Heritage::Handoff { number, has_file, is_admin };
         self.waiting.push(Waiting { bind, socket, heritage });
+    }
+
+    /// From now on, what is taken is for operators.
+    pub fn for_admin(&mut self) -> &mut Self {
+        self.is_for_admin = true;
+        self
     }
 
     /// The one that stands for `bind`, ready to accept; must be called inside a runtime. Accepted
@@ -84,10 +92,18 @@ impl Inherited {
         bind: &Bind,
         keepalive: &TcpKeepalive,
     ) -> Option<Result<Listening, BindError>> {
-        let at = self.waiting.iter().position(|waiting| waiting.bind == *bind)?;
+        // Port 0 is written for clients and for operators, and theirs are not to be mistaken.
+        let is_any = matches!(bind, Bind::Tcp(address) if address.port() == 0);
+        let fits = |heritage| match heritage {
+            Heritage::Activation => true,
+            Heritage::Handoff { is_admin, .. } => !is_any || is_admin == self.is_for_admin,
+        };
+        let is_it = |waiting: &Waiting| waiting.bind == *bind && fits(waiting.heritage);
+        let at = self.waiting.iter().position(is_it)?;
         let Waiting { bind, socket, heritage } = self.waiting.remove(at);
         let listening = Listening::inherit(&bind, socket, keepalive);
-        if let (Heritage::Handoff { number, has_file }, Ok(listening)) = (heritage, &listening) {
+        if let (Heritage::Handoff { number, has_file, .. }, Ok(listening)) = (heritage, &listening)
+        {
             self.taken.numbers.push(number);
             self.taken.files.extend(listening.file().filter(|_| has_file).cloned());
         }
@@ -140,7 +156,8 @@ mod tests {
         let bind = Bind::Tcp("127.0.0.1:0".parse().unwrap());
         for number in [3, 5] {
             let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            inherited.add(bind.clone(), socket.into(), number, false);
+            let about = About { bind: bind.clone(), has_file: false, is_admin: number == 5 };
+            inherited.add(about, socket.into(), number);
         }
         let other = Bind::Tcp("127.0.0.1:1".parse().unwrap());
         assert!(inherited.take(&other, &KEEPALIVE).is_none());
@@ -149,7 +166,9 @@ mod tests {
         let socket = SockRef::from(listener);
         assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE.idle);
         assert!(socket.tcp_nodelay().unwrap() && socket.nonblocking().unwrap());
-        assert_eq!(inherited.finish().numbers, [3]);
+        assert!(inherited.take(&bind, &KEEPALIVE).is_none(), "the other one is for operators");
+        assert!(inherited.for_admin().take(&bind, &KEEPALIVE).is_some());
+        assert_eq!(inherited.finish().numbers, [3, 5]);
     }
 
     #[test]

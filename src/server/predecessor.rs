@@ -56,7 +56,7 @@ impl Predecessor {
                 _ => return Err(HandoffError::Strange),
             };
             for (about, socket) in sockets.into_iter().zip(descriptors) {
-                inherited.add(about.bind, socket, number, about.has_file);
+                inherited.add(about, socket, number);
                 number += 1;
             }
             if !more {

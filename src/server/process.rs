@@ -75,6 +75,7 @@ impl Serving {
         let metrics = Arc::new(metrics);
         // Packagers set the revision when they build.
         let revision = option_env!("LONGWIRE_REVISION").unwrap_or("unknown");
+        metrics.draining().set(0);
         metrics.set_build_info(env!("CARGO_PKG_VERSION"), revision);
         let registry = Arc::new(Registry::default());
         let snapshot = Arc::new(prepared.begin(&metrics));
@@ -181,7 +182,7 @@ impl Serving {
     /// All sockets that can be handed over.
     fn offer(&self) -> std::io::Result<Vec<Offered>> {
         let mut offered = self.listeners.offer()?;
-        offered.extend(self.admin_sockets.offer()?);
+        offered.extend(self.admin_sockets.offer()?.into_iter().map(Offered::for_admin));
         offered.extend(self.upgrades.offer()?);
         Ok(offered)
     }

@@ -67,7 +67,7 @@ pub fn bind_unless(mut inherited: Inherited, config: Config) -> Result<Bound, Ru
     let prepared = Snapshot::prepare(config, None, &metrics)?;
     let config = prepared.config();
     let listeners = Listeners::default().prepare(&config.listeners, &mut inherited)?;
-    let admin = bind_admin(config.admin.as_ref(), None, &mut inherited)?;
+    let admin = bind_admin(config.admin.as_ref(), None, inherited.for_admin())?;
     let upgrade = config.server.upgrade_socket.as_deref();
     let upgrade = upgrade.map(|path| upgrade::bind(path, &mut inherited)).transpose()?;
     let taken = inherited.finish();

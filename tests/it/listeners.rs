@@ -149,6 +149,8 @@ async fn unix_sockets_and_ipv6_are_listened_on() {
     let (done, said) = curl(&["--unix-socket", path, "--http1.1", "http://any.example/"]).await;
     assert!(done && said == "ok", "it still has its file: {said}");
 
+    assert!(std::path::Path::new(path).exists(), "nor is its file taken away");
+
     proxy.signal("TERM");
     assert_eq!(proxy.exit_code().await, Some(0));
     assert!(!std::path::Path::new(path).exists(), "its file goes with it");

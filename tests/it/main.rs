@@ -124,6 +124,8 @@ mod timeouts;
 mod tls;
 /// Two instances behind a balancer: what a page notices when one of them drains.
 mod two_instances;
+/// One process in place of another: what clients see of it, which is nothing.
+mod upgrade;
 /// Upstreams behind unix sockets, TLS and HTTP/2.
 mod upstream_kinds;
 /// A wall clock that jumps.

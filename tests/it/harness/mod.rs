@@ -5,6 +5,7 @@ mod client;
 mod page;
 mod peer;
 mod proxy;
+mod running;
 mod upstream;
 
 use std::future::Future;
@@ -19,9 +20,9 @@ use tokio::net::TcpStream;
 pub use authority::Authority;
 pub use client::{Client, Response, find};
 pub use page::Page;
-pub use peer::{Peer, peers};
-
+pub use peer::{Peer, peers, signal};
 pub use proxy::{Proxy, ProxyBuilder, resident_kib};
+pub use running::{Running, page};
 pub use upstream::{Conversation, SSE_HEAD, Upstream};
 
 /// For anything that should happen at once; generous, since the machine may be busy.
