@@ -98,6 +98,8 @@ mod tidy;
 mod timeouts;
 /// TLS towards clients: versions, names, certificates that are renewed or asked for.
 mod tls;
+/// Traces: continued or begun, towards the upstream and in the log.
+mod tracing;
 /// Upstreams behind unix sockets, TLS and HTTP/2.
 mod upstream_kinds;
 /// A wall clock that jumps.
