@@ -21,7 +21,7 @@ pub(super) fn run(args: RunArgs) -> Result<(), Failure> {
         }
         (None, None) => unreachable!("the command line demands one of them"),
     };
-    let _log = log::init(&config.log);
+    let _log = log::init(&config.log)?;
     descriptors::raise_limit();
     let runtime = runtime(&config)?;
     let served = runtime.block_on(async { run::bind(config)?.serve(args.config.as_deref()).await });

@@ -17,7 +17,7 @@ use super::listeners::{Common, Listeners};
 use super::notify::{self, Watchdog};
 use super::reload;
 use super::run::{Bound, RunError};
-use super::signal::{Heard, Signals};
+use super::signal::{Heard, Signals, reopen_log};
 use super::sockets::{self, Sockets};
 use crate::admin::control::{Command, Control, NotReloaded, Reloaded};
 use crate::admin::{AdminApp, Process};
@@ -135,6 +135,7 @@ impl Serving {
             tokio::select! {
                 heard = signals.next() => match heard {
                     Heard::End(signal) => return signal,
+                    Heard::Reopen => reopen_log(),
                     Heard::Reload => {
                         notify::reloading();
                         // It has been logged.

@@ -78,6 +78,7 @@ fn needs_restart(started: &Config, config: &Config) -> Vec<&'static str> {
         ("server.workers", one.workers != other.workers),
         ("server.max_connections", one.max_connections != other.max_connections),
         ("log.format", started.log.format != config.log.format),
+        ("log.file", started.log.file != config.log.file),
     ];
     differ.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
 }

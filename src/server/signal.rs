@@ -4,13 +4,16 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::telemetry::log;
+
 /// SIGTERM, SIGINT and SIGQUIT: the first asks for a drain, the second for the end at once. SIGHUP
-/// asks for a reload.
+/// asks for a reload, SIGUSR1 for a new log file.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     quit: Signal,
     hang_up: Signal,
+    user: Signal,
 }
 
 /// What a signal asks for.
@@ -20,6 +23,8 @@ pub enum Heard {
     End(&'static str),
     /// To read the configuration anew.
     Reload,
+    /// To open the log's file anew.
+    Reopen,
 }
 
 impl Signals {
@@ -30,6 +35,7 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             quit: signal(SignalKind::quit())?,
             hang_up: signal(SignalKind::hangup())?,
+            user: signal(SignalKind::user_defined1())?,
         })
     }
 
@@ -40,16 +46,23 @@ impl Signals {
             _ = self.interrupt.recv() => Heard::End("SIGINT"),
             _ = self.quit.recv() => Heard::End("SIGQUIT"),
             _ = self.hang_up.recv() => Heard::Reload,
+            _ = self.user.recv() => Heard::Reopen,
         }
     }
 
     /// The name of the next one that asks for the end.
     pub async fn end(&mut self) -> &'static str {
         loop {
-            if let Heard::End(signal) = self.next().await {
-                return signal;
+            match self.next().await {
+                Heard::End(signal) => return signal,
+                Heard::Reload => tracing::warn!("not reloaded: the process drains"),
+                Heard::Reopen => reopen_log(),
             }
-            tracing::warn!("not reloaded: the process drains");
         }
     }
+}
+
+/// Opens the log's file anew, in a thread that may block.
+pub fn reopen_log() {
+    tokio::task::spawn_blocking(log::reopen);
 }

@@ -130,3 +130,6 @@ impl AccessLog {
 fn rounded(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e6
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,3 +9,5 @@ pub mod meter;
 pub mod metrics;
 pub mod panics;
 mod series;
+mod sink;
+mod text;

@@ -66,6 +66,8 @@ mod leave;
 mod limits;
 /// Where clients connect: unix sockets, IPv6, the PROXY protocol, and when there are too many.
 mod listeners;
+/// A log in a file, and a log of a share.
+mod log_file;
 /// A log that nobody reads.
 mod log_pipe;
 /// Requests that two servers could read in two ways.

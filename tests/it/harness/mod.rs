@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 
 pub use authority::Authority;
 pub use client::{Client, Response, find};
-pub use peer::Peer;
+pub use peer::{Peer, signal};
 pub use proxy::{Proxy, ProxyBuilder, resident_kib};
 pub use upstream::{Conversation, SSE_HEAD, Upstream};
 
