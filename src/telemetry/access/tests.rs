@@ -46,8 +46,7 @@ fn lines(log: impl FnOnce()) -> Vec<BTreeSet<String>> {
     let names = Names::default();
     let subscriber = tracing_subscriber::registry().with(names.clone());
     tracing::subscriber::with_default(subscriber, log);
-    let lines = names.0.lock().unwrap().clone();
-    lines
+    std::mem::take(&mut names.0.lock().unwrap())
 }
 
 fn end(log: &AccessLog, record: Record<'_>, reason: CloseReason) {
