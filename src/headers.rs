@@ -11,6 +11,7 @@ use crate::http1::fields::Fields;
 use crate::http1::framing::{self, Framing};
 use crate::http1::head::{RequestHead, ResponseHead, Version};
 use crate::syntax::name::{HOP_BY_HOP, is_twin};
+use crate::trace::Trace;
 
 /// Our name in `Via` (RFC 9110 §7.6.3: a pseudonym will do).
 const PSEUDONYM: &str = "longwire";
@@ -41,6 +42,15 @@ pub struct Rules<'a> {
     pub auth: &'a Auth,
     /// The endpoint's own `host:port`.
     pub authority: &'a str,
+}
+
+/// By what a request is found again, at the upstream and beyond.
+#[derive(Debug, Clone, Copy)]
+pub struct Marks<'a> {
+    /// Its id.
+    pub request_id: &'a str,
+    /// Its place in a trace; without one, what the client says about that passes.
+    pub trace: Option<&'a Trace>,
 }
 
 /// Who sent a request, as far as it concerns the fields.
@@ -101,7 +111,7 @@ pub fn to_upstream(
     head: &mut RequestHead,
     framing: Framing,
     sender: Sender<'_>,
-    request_id: &str,
+    marks: Marks<'_>,
     rules: Rules<'_>,
 ) {
     let Rules { host, headers, auth, authority } = rules;
@@ -124,7 +134,10 @@ pub fn to_upstream(
     remove_lookalikes(&mut head.fields, headers, auth);
     forwarded(&mut head.fields, &original_host, sender);
     via(&mut head.fields, head.version);
-    head.fields.set("X-Request-Id", request_id.to_owned());
+    head.fields.set("X-Request-Id", marks.request_id.to_owned());
+    if let Some(trace) = marks.trace {
+        trace.write(&mut head.fields);
+    }
     apply(&mut head.fields, &headers.request_remove, &headers.request_set);
     write_framing(&mut head.fields, framing);
 }

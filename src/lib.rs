@@ -8,8 +8,9 @@
 //! not by [`policy`], get a connection from [`upstream`], and their bytes are moved by [`relay`].
 //! What they carry is understood by [`http1`], [`http2`], [`sse`] and [`ws`]; [`syntax`] says
 //! what hosts, paths and names are; [`headers`] are rewritten on the way; [`live`] knows what is
-//! open and why it ended, [`telemetry`] shows it, [`admin`] serves it. [`config`] is where all
-//! rules come from, [`cli`] where people start, [`demo`] where they look first.
+//! open and why it ended, [`trace`] where it stands in a longer story, [`telemetry`] shows it,
+//! [`admin`] serves it. [`config`] is where all rules come from, [`cli`] where people start,
+//! [`demo`] where they look first.
 //!
 //! # Three rules
 //!
@@ -41,5 +42,6 @@ pub mod sse;
 pub mod syntax;
 pub mod telemetry;
 pub mod tls;
+pub mod trace;
 pub mod upstream;
 pub mod ws;

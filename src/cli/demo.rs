@@ -23,7 +23,7 @@ pub(super) fn run(args: &DemoArgs) -> Result<(), Failure> {
         let text = demo::config(args.listen, admin, model.local_addr()?);
         // The ordinary way from text to a running proxy.
         let config = config::parse(&text, "demo.toml", &SystemEnv)?;
-        let _log = log::init(&config.log);
+        let _log = log::init(&config.log)?;
         let bound = run::bind(config).context("try --listen or --admin")?;
         let address = bound.addresses().first().cloned().context("no address")?;
         print(&demo::welcome(&address, admin));

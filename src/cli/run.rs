@@ -34,7 +34,7 @@ pub(super) fn run(args: RunArgs) -> Result<(), Failure> {
     };
     // Before there are threads.
     let activated = Inherited::activated();
-    let _log = log::init(&config.log);
+    let _log = log::init(&config.log)?;
     descriptors::raise_limit();
     let runtime = runtime(&config)?;
     let served = runtime.block_on(async {

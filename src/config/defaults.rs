@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::model::{Dialect, Level, ProxyProtocol, RetryOn, SlowClient, TlsVersion};
+use super::model::{Dialect, Level, ProxyProtocol, RetryOn, Share, SlowClient, TlsVersion};
 
 /// `server.drain.grace`: most model answers end within five minutes.
 pub const DRAIN_GRACE: Duration = Duration::from_secs(300);
@@ -219,6 +219,10 @@ pub const LOG_LEVEL: Level = Level::Info;
 pub const ACCESS_LOG: bool = true;
 /// `log.access.stream_start`: a stream may last hours; its end is too late to learn of it.
 pub const ACCESS_LOG_STREAM_START: bool = true;
+/// `log.access.sample`: whoever has too many lines knows it.
+pub const ACCESS_LOG_SAMPLE: Share = Share::ALL;
+/// `tracing.propagate`: a trace with a gap in it is two.
+pub const TRACING_PROPAGATE: bool = true;
 
 /// Longest duration, one year: timers and clocks are far from overflowing.
 pub const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);

@@ -9,6 +9,7 @@ mod access;
 mod auth;
 mod limits;
 mod listener;
+mod log;
 mod network;
 
 pub use access::{Access, Cors, CorsOrigin};
@@ -18,6 +19,7 @@ pub use listener::{
     Bind, CertificateFiles, ClientAuth, Listener, ListenerTls, Protocols, ProxyProtocol,
     TcpKeepalive, TlsVersion,
 };
+pub use log::{AccessLog, Level, Log, LogFormat, Share, Tracing};
 pub use network::Network;
 
 /// Everything one configuration says.
@@ -39,6 +41,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// What is logged and how.
     pub log: Log,
+    /// How exchanges are found in traces.
+    pub tracing: Tracing,
 }
 
 /// `[server]`: the process as a whole.
@@ -532,46 +536,6 @@ pub struct PerConnection {
     pub path: String,
     /// Streams that are on it at once, at least 1: those that are open longest.
     pub max_series: usize,
-}
-
-/// `[log]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Log {
-    /// Least severe level that is written.
-    pub level: Level,
-    /// JSON lines or text; `None` chooses text on a terminal, JSON elsewhere.
-    pub format: Option<LogFormat>,
-    /// `[log.access]`.
-    pub access: AccessLog,
-}
-
-/// `log.level`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum Level {
-    Error,
-    Warn,
-    Info,
-    Debug,
-    Trace,
-}
-
-/// `log.format`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// One JSON object a line.
-    Json,
-    /// One readable line.
-    Text,
-}
-
-/// `[log.access]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AccessLog {
-    /// A line when an exchange ends.
-    pub enabled: bool,
-    /// A line when a stream opens, too.
-    pub stream_start: bool,
 }
 
 /// Text that is never printed.

@@ -12,7 +12,7 @@ use super::model::{
     Access, AccessLog, ActiveHealth, Address, Admin, Balance, CertificateFiles, ClientAuth, Config,
     Drain, Endpoint, HashKey, Health, Level, Listener, ListenerTls, Log, LogFormat, Metrics,
     Network, PassiveHealth, PerConnection, Pool, ProxyProtocol, Server, TcpKeepalive, Timeouts,
-    TlsVersion, Upstream, UpstreamTls,
+    TlsVersion, Tracing, Upstream, UpstreamTls,
 };
 use super::units::{written_duration, written_size};
 
@@ -23,7 +23,9 @@ const HIDDEN: &str = "***";
 
 /// The whole configuration.
 pub fn shown(config: &Config) -> Value {
-    let Config { server, listeners, upstreams, timeouts, routes, admin, metrics, log } = config;
+    let Config { server, listeners, upstreams, timeouts, routes, admin, metrics, log, tracing } =
+        config;
+    let Tracing { propagate } = tracing;
     json!({
         "server": of_server(server),
         "listeners": named(listeners.iter().map(|one| (one.name.clone(), listener(one)))),
@@ -33,6 +35,7 @@ pub fn shown(config: &Config) -> Value {
         "admin": admin.as_ref().map_or_else(|| json!({ "bind": "off" }), of_admin),
         "metrics": of_metrics(metrics),
         "log": of_log(log),
+        "tracing": { "propagate": propagate },
     })
 }
 
@@ -292,8 +295,8 @@ fn of_metrics(metrics: &Metrics) -> Value {
 }
 
 fn of_log(log: &Log) -> Value {
-    let Log { level, format, access } = log;
-    let AccessLog { enabled, stream_start } = access;
+    let Log { level, format, file, access } = log;
+    let AccessLog { enabled, stream_start, sample } = access;
     json!({
         "level": match level {
             Level::Error => "error",
@@ -306,7 +309,8 @@ fn of_log(log: &Log) -> Value {
             LogFormat::Json => "json",
             LogFormat::Text => "text",
         }),
-        "access": { "enabled": enabled, "stream_start": stream_start },
+        "file": file,
+        "access": { "enabled": enabled, "stream_start": stream_start, "sample": sample.fraction() },
     })
 }
 

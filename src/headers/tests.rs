@@ -4,6 +4,8 @@ use super::*;
 use crate::config::model::ForwardAuth;
 use crate::http1::head::{parse_request, parse_response};
 
+const MARKS: Marks<'static> = Marks { request_id: "id-1", trace: None };
+
 fn request(text: &str) -> RequestHead {
     parse_request(text.as_bytes()).unwrap().unwrap().0
 }
@@ -11,7 +13,7 @@ fn request(text: &str) -> RequestHead {
 fn up(text: &str, trusted: &[Network]) -> Fields {
     let mut head = request(text);
     let sender = Sender { peer: Some("192.0.2.7:999".parse().unwrap()), trusted, scheme: "http" };
-    to_upstream(&mut head, Framing::None, sender, "id-1", rules(&Headers::default(), &Auth::None));
+    to_upstream(&mut head, Framing::None, sender, MARKS, rules(&Headers::default(), &Auth::None));
     head.fields
 }
 
@@ -23,7 +25,7 @@ fn rules<'a>(headers: &'a Headers, auth: &'a Auth) -> Rules<'a> {
 fn through(text: &str, headers: &Headers, auth: &Auth) -> Fields {
     let mut head = request(text);
     let sender = Sender { peer: None, trusted: &[], scheme: "http" };
-    to_upstream(&mut head, Framing::None, sender, "id-1", rules(headers, auth));
+    to_upstream(&mut head, Framing::None, sender, MARKS, rules(headers, auth));
     head.fields
 }
 
@@ -152,7 +154,7 @@ fn rules_and_framing_come_last() {
     let sender = Sender { peer: None, trusted: &[], scheme: "http" };
     let host = HostHeader::Literal("models.internal".into());
     let rules = Rules { host: &host, ..self::rules(&rules, &Auth::None) };
-    to_upstream(&mut head, Framing::Length(5), sender, "id-1", rules);
+    to_upstream(&mut head, Framing::Length(5), sender, MARKS, rules);
     assert_eq!(value(&head.fields, "host"), "models.internal");
     assert_eq!(value(&head.fields, "x-proxy"), "ours");
     assert_eq!(value(&head.fields, "x-debug"), "-");

@@ -1,9 +1,7 @@
 //! A listener's application: reads requests from a connection, one after the other.
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -11,6 +9,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use super::exchange::{self, After, REPLY_LIMIT};
+use super::ids::Ids;
 use super::opening::Opened;
 use super::reply::{Denial, Reply};
 use super::snapshot::Snapshot;
@@ -31,26 +30,14 @@ pub struct Shared {
     pub snapshot: ArcSwap<Snapshot>,
     /// The open exchanges.
     pub registry: Arc<Registry>,
-    /// Makes request ids: the process's start and a count.
-    ids: (u64, AtomicU64),
+    /// Tells exchanges apart.
+    pub ids: Ids,
 }
 
 impl Shared {
     /// For one configuration.
     pub fn new(snapshot: Arc<Snapshot>, registry: Arc<Registry>) -> Self {
-        let since_epoch = clock::wall().duration_since(std::time::UNIX_EPOCH);
-        let start = since_epoch.map(|since| since.as_micros() as u64).unwrap_or_default();
-        let snapshot = ArcSwap::new(snapshot);
-        Self { snapshot, registry, ids: (start, AtomicU64::new(1)) }
-    }
-
-    /// A request id that no other request of this process has.
-    pub fn new_id(&self) -> String {
-        let mut id = String::with_capacity(24);
-        let count = self.ids.1.fetch_add(1, Ordering::Relaxed);
-        // Writing into a string cannot fail.
-        let _ = write!(id, "{:x}-{count:x}", self.ids.0);
-        id
+        Self { snapshot: ArcSwap::new(snapshot), registry, ids: Ids::new() }
     }
 }
 

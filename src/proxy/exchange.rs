@@ -25,6 +25,7 @@ use crate::policy::streams::Permit;
 use crate::route::Query;
 use crate::telemetry::access::Record;
 use crate::telemetry::meter::Meter;
+use crate::trace::Trace;
 
 /// Longest path kept for the log, in bytes.
 const LOGGED_PATH_MAX_BYTES: usize = 512;
@@ -65,6 +66,10 @@ pub struct Request {
     pub started: SystemTime,
     /// Its id in both log lines and in `X-Request-Id`.
     pub id: String,
+    /// Its place in a trace, if `tracing.propagate`.
+    pub trace: Option<Trace>,
+    /// It is among those that have lines in the log even if they go well.
+    pub is_sampled: bool,
     /// The method.
     pub method: String,
     /// The path without its query, cut to a decent length.
@@ -159,6 +164,8 @@ impl Request {
     pub fn record(&self, context: Context<'_>, status: u16) -> Record<'_> {
         Record {
             id: &self.id,
+            trace: self.trace,
+            is_sampled: self.is_sampled,
             route: "",
             client: context.peer,
             principal: self.principal.as_ref().map(Principal::name),
@@ -181,9 +188,14 @@ impl Request {
 pub async fn run(context: Context<'_>, client: &mut Client, mut head: RequestHead) -> After {
     let began = clock::now();
     let address = context.sender().client_address(&head);
+    let (ids, config) = (&context.shared.ids, &context.snapshot.config);
+    let propagates = config.tracing.propagate;
     let mut request = Request {
         started: clock::wall(),
-        id: headers::request_id(&head).map_or_else(|| context.shared.new_id(), str::to_owned),
+        id: headers::request_id(&head).map_or_else(|| ids.request_id(), str::to_owned),
+        trace: propagates.then(|| Trace::of(&head.fields, || ids.random())),
+        // Not by the id: clients choose theirs, and might choose to be in no log.
+        is_sampled: config.log.access.sample.takes(ids.random()),
         method: String::from_utf8_lossy(&head.method).into_owned(),
         path: String::new(),
         version: head.version,

@@ -17,7 +17,7 @@ use super::tries::{Answered, Tries};
 use crate::client::Client;
 use crate::clock;
 use crate::config::model::Proxy;
-use crate::headers::{self, Delivery};
+use crate::headers::{self, Delivery, Marks};
 use crate::http1::encode;
 use crate::http1::framing::Framing;
 use crate::http1::head::{RequestHead, ResponseHead, Version};
@@ -338,8 +338,8 @@ impl Forward<'_> {
             auth: &self.rules.auth,
             authority: endpoint.authority(),
         };
-        let (framing, id) = (admitted.framing, &self.request.id);
-        headers::to_upstream(&mut head, framing, self.context.sender(), id, rules);
+        let marks = Marks { request_id: &self.request.id, trace: self.request.trace.as_ref() };
+        headers::to_upstream(&mut head, admitted.framing, self.context.sender(), marks, rules);
         if let Some(wanted) = &self.wanted {
             headers::switch(&mut head.fields, &wanted.protocol);
         }

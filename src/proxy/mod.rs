@@ -10,6 +10,7 @@ pub mod enter;
 pub mod exchange;
 pub mod forward;
 pub mod guard;
+mod ids;
 pub mod key;
 pub mod limits;
 mod opening;

@@ -20,7 +20,7 @@ use super::notify::{self, Watchdog};
 use super::predecessor::Predecessor;
 use super::reload;
 use super::run::{Bound, RunError};
-use super::signal::{Heard, Signals};
+use super::signal::{Heard, Signals, reopen_log};
 use super::sockets::{self, Sockets};
 use super::upgrade::{Came, Successor, Upgrades};
 use crate::admin::control::{Command, Control, NotReloaded, Reloaded};
@@ -206,6 +206,7 @@ impl Serving {
                 heard = signals.next() => match heard {
                     Heard::End(signal) => return Ending::Asked(signal),
                     Heard::Upgrade => self.upgrades.start(),
+                    Heard::Reopen => reopen_log(),
                     Heard::Reload => {
                         notify::reloading();
                         let reloaded = signals.unless_end(self.read_and_reload()).await;

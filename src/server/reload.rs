@@ -88,6 +88,7 @@ fn needs_restart(started: &Config, config: &Config) -> Vec<&'static str> {
         ("server.max_connections", one.max_connections != other.max_connections),
         ("server.upgrade_socket", one.upgrade_socket != other.upgrade_socket),
         ("log.format", started.log.format != config.log.format),
+        ("log.file", started.log.file != config.log.file),
     ];
     differ.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
 }

@@ -4,13 +4,16 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::telemetry::log;
+
 /// SIGTERM, SIGINT and SIGQUIT: the first asks for a drain, the second for the end at once. SIGHUP
-/// asks for a reload, SIGUSR2 for a successor.
+/// asks for a reload, SIGUSR1 for a new log file, SIGUSR2 for a successor.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     quit: Signal,
     hang_up: Signal,
+    user_1: Signal,
     user_2: Signal,
 }
 
@@ -23,6 +26,8 @@ pub enum Heard {
     Reload,
     /// To start another process that serves instead.
     Upgrade,
+    /// To open the log's file anew.
+    Reopen,
 }
 
 impl Signals {
@@ -33,6 +38,7 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             quit: signal(SignalKind::quit())?,
             hang_up: signal(SignalKind::hangup())?,
+            user_1: signal(SignalKind::user_defined1())?,
             user_2: signal(SignalKind::user_defined2())?,
         })
     }
@@ -44,6 +50,7 @@ impl Signals {
             _ = self.interrupt.recv() => Heard::End("SIGINT"),
             _ = self.quit.recv() => Heard::End("SIGQUIT"),
             _ = self.hang_up.recv() => Heard::Reload,
+            _ = self.user_1.recv() => Heard::Reopen,
             _ = self.user_2.recv() => Heard::Upgrade,
         }
     }
@@ -69,7 +76,13 @@ impl Signals {
                 Heard::End(signal) => return signal,
                 Heard::Reload => tracing::warn!("not reloaded: the process drains"),
                 Heard::Upgrade => tracing::warn!("no upgrade: the process drains"),
+                Heard::Reopen => reopen_log(),
             }
         }
     }
+}
+
+/// Opens the log's file anew, in a thread that may block.
+pub fn reopen_log() {
+    tokio::task::spawn_blocking(log::reopen);
 }

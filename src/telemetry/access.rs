@@ -7,12 +7,17 @@ use super::meter::Totals;
 use crate::config::model::AccessLog;
 use crate::live::kind::Kind;
 use crate::live::reason::CloseReason;
+use crate::trace::Trace;
 
 /// What both lines of an exchange have in common.
 #[derive(Debug, Clone, Copy)]
 pub struct Record<'a> {
     /// The request id, the same in both lines and in `X-Request-Id`.
     pub id: &'a str,
+    /// Its place in a trace.
+    pub trace: Option<Trace>,
+    /// It has lines even if it goes well.
+    pub is_sampled: bool,
     /// Name of the route.
     pub route: &'a str,
     /// The client's address.
@@ -43,22 +48,32 @@ pub struct Record<'a> {
     pub closed_by: Option<&'static str>,
 }
 
+/// The target of both lines.
+pub(super) const TARGET: &str = "access";
+
+/// The first status that is a failure (RFC 9110 §15): the client's or the server's.
+const FAILURE: u16 = 400;
+
 impl AccessLog {
-    /// Writes the line for a stream that has begun.
+    /// Writes the line for a stream that has begun. If it is not in the sample it has none, even if
+    /// it is going to fail: nobody can know.
     pub fn opened(&self, record: Record<'_>) {
-        if !self.enabled || !self.stream_start || record.kind == Kind::Http {
+        let is_wanted = self.enabled && self.stream_start && record.is_sampled;
+        if !is_wanted || record.kind == Kind::Http {
             return;
         }
         tracing::info!(
-            target: "access",
+            target: TARGET,
             id = record.id,
+            trace_id = record.trace.map(|trace| display(trace.id)),
+            span_id = record.trace.map(|trace| display(trace.span)),
             route = record.route,
             kind = record.kind.label(),
             version = record.version,
             method = record.method,
             path = record.path,
             status = record.status,
-            client = record.client.map(tracing::field::display),
+            client = record.client.map(display),
             principal = record.principal,
             upstream = record.upstream,
             endpoint = record.endpoint,
@@ -67,7 +82,7 @@ impl AccessLog {
         );
     }
 
-    /// Writes the line for an exchange that has ended.
+    /// Writes the line for an exchange that has ended, if it is in the sample or has failed.
     pub fn ended(
         &self,
         record: Record<'_>,
@@ -75,19 +90,22 @@ impl AccessLog {
         totals: Totals,
         duration: Duration,
     ) {
-        if !self.enabled {
+        let failed = reason.row().is_error || record.status >= FAILURE;
+        if !self.enabled || !(record.is_sampled || failed) {
             return;
         }
         tracing::info!(
-            target: "access",
+            target: TARGET,
             id = record.id,
+            trace_id = record.trace.map(|trace| display(trace.id)),
+            span_id = record.trace.map(|trace| display(trace.span)),
             route = record.route,
             kind = record.kind.label(),
             version = record.version,
             method = record.method,
             path = record.path,
             status = record.status,
-            client = record.client.map(tracing::field::display),
+            client = record.client.map(display),
             principal = record.principal,
             upstream = record.upstream,
             endpoint = record.endpoint,
@@ -112,3 +130,6 @@ impl AccessLog {
 fn rounded(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e6
 }
+
+#[cfg(test)]
+mod tests;

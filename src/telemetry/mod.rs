@@ -10,3 +10,5 @@ pub mod metrics;
 mod outcome;
 pub mod panics;
 mod series;
+mod sink;
+mod text;

@@ -201,11 +201,11 @@ async fn browsers_meet_in_the_chat_room() {
     assert!(seen["pings"].as_u64() > Some(1), "{seen}");
     let (code, output) = demo.ended().await;
     assert_eq!(code, Some(0), "{output}");
-    let ended = |line: &&str| line.contains("access: end") && line.contains("route=\"room\"");
+    let ended = |line: &&str| line.contains(" end  room ");
     let ended: Vec<_> = output.lines().filter(ended).collect();
     assert_eq!(ended.len(), 2, "{output}");
-    assert!(ended[0].contains("close_code=1000 closed_by=\"client\""), "{}", ended[0]);
-    assert!(ended[1].contains("close_code=1001 closed_by=\"proxy\""), "{}", ended[1]);
+    assert!(ended[0].contains("close_code=1000 closed_by=client"), "{}", ended[0]);
+    assert!(ended[1].contains("close_code=1001 closed_by=proxy"), "{}", ended[1]);
 }
 
 #[tokio::test]
@@ -234,5 +234,5 @@ async fn ctrl_c_ends_it_within_the_grace_while_a_stream_is_open() {
     assert_eq!(code, Some(0), "{output}");
     assert!(took >= Duration::from_millis(1900), "the stream had its grace of 2 s, not {took:?}");
     assert!(took < Duration::from_secs(4), "{took:?}");
-    assert!(output.contains("reason=\"drained\""), "{output}");
+    assert!(output.contains(" drained "), "{output}");
 }

@@ -76,6 +76,8 @@ mod listeners;
 mod live;
 /// What a watcher of the table is told.
 mod live_feed;
+/// A log in a file, and a log of a share.
+mod log_file;
 /// A log that nobody reads.
 mod log_pipe;
 /// Requests that two servers could read in two ways.
@@ -122,6 +124,8 @@ mod tidy;
 mod timeouts;
 /// TLS towards clients: versions, names, certificates that are renewed or asked for.
 mod tls;
+/// Traces: continued or begun, towards the upstream and in the log.
+mod tracing;
 /// Two instances behind a balancer: what a page notices when one of them drains.
 mod two_instances;
 /// One process in place of another: what clients see of it, which is nothing.

@@ -4,7 +4,7 @@
 //! can be checked too; a configuration with a reported problem is never used.
 
 use super::defaults;
-use super::model::{AccessLog, Config, Level, Log, LogFormat, Metrics, PerConnection, Timeouts};
+use super::model::{Config, Metrics, PerConnection, Timeouts};
 use super::read::{Table, Written};
 use super::units::Invalid;
 
@@ -18,6 +18,7 @@ mod health;
 mod keepalive;
 mod limits;
 mod listener;
+mod log;
 mod matching;
 mod pool;
 mod proxy;
@@ -41,12 +42,13 @@ pub(super) fn config(mut root: Table<'_>) -> Config {
     let (admin, admin_bind) = root.single("admin", server::admin).unzip();
     binds.extend(admin_bind);
     let metrics = root.single("metrics", metrics);
-    let log = root.single("log", log);
+    let log = root.single("log", log::log);
+    let tracing = root.single("tracing", log::tracing);
     root.finish();
     check::binds(reader, binds);
     check::ties(reader, &routes);
     let routes = routes.into_iter().map(|read| read.route).collect();
-    Config { server, listeners, timeouts, upstreams, routes, admin, metrics, log }
+    Config { server, listeners, timeouts, upstreams, routes, admin, metrics, log, tracing }
 }
 
 /// `[defaults]`.
@@ -90,24 +92,4 @@ fn metrics_path(text: &str) -> Result<String, Invalid> {
         return Err(Invalid::new("a path other than /healthz, /readyz, /api/… and /-/…"));
     }
     Ok(path)
-}
-
-fn log(mut table: Table<'_>) -> Log {
-    let levels = [
-        ("error", Level::Error),
-        ("warn", Level::Warn),
-        ("info", Level::Info),
-        ("debug", Level::Debug),
-        ("trace", Level::Trace),
-    ];
-    let level = table.choice("level", &levels).unwrap_or(defaults::LOG_LEVEL);
-    let format = table.choice("format", &[("json", LogFormat::Json), ("text", LogFormat::Text)]);
-    let mut access = table.table("access");
-    let access_log = AccessLog {
-        enabled: access.boolean("enabled", defaults::ACCESS_LOG),
-        stream_start: access.boolean("stream_start", defaults::ACCESS_LOG_STREAM_START),
-    };
-    access.finish();
-    table.finish();
-    Log { level, format, access: access_log }
 }

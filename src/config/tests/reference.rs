@@ -80,6 +80,7 @@ const WITHOUT_DEFAULT: &str = r#"
     token = "t"
     [log]
     format = "json"
+    file = "/var/log/longwire/longwire.log"
 "#;
 
 #[test]
@@ -115,7 +116,8 @@ fn only_what_has_no_default_is_a_comment_in_the_reference() {
             keys.push(key.split_once(" = ").unwrap().0);
         }
     }
-    let without = ["workers", "max_connections", "requests_per_second", "allow", "token", "format"];
+    let without =
+        ["workers", "max_connections", "requests_per_second", "allow", "token", "format", "file"];
     assert_eq!(keys, without);
 }
 
