@@ -123,7 +123,7 @@ struct TopArgs {
     #[arg(short, long, value_name = "COLUMN", value_enum, default_value_t = top::Sort::Age)]
     sort: top::Sort,
     /// Words that must all be in a row, such as "chat state:idle -alice"
-    #[arg(short, long, value_name = "WORDS", default_value = "")]
+    #[arg(short, long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
     filter: String,
 }
 

@@ -119,7 +119,11 @@ impl Screen {
 
     /// Everything anew, in one write, which terminals show at once.
     fn draw(&self, world: &mut World, view: &mut View) -> anyhow::Result<()> {
-        let (columns, rows) = size().context("the terminal does not say how large it is")?;
+        let (columns, rows) = match size().context("the terminal does not say how large it is")? {
+            // One that nobody has given a size.
+            (0, _) | (_, 0) => (80, 24),
+            known => known,
+        };
         let lines = screen::lines(world, view, columns.into(), rows.into());
         let mut out = Vec::new();
         queue!(out, BeginSynchronizedUpdate)?;

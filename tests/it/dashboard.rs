@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use crate::harness::{Client, Conversation, Peer, Proxy, ProxyBuilder, Upstream, soon, until};
 
-/// A name with markup in it, as a client may have one.
-const PRINCIPAL: &str = "<b>ada</b>";
+/// Whose key it is.
+const PRINCIPAL: &str = "ada";
 
 /// The hash of the key `k-1`.
 const K_1: &str = "7c35c5a1785d20704e44d5de4beb81c1fce91b6fe48ed7c3159af6f7f832078b";

@@ -1,8 +1,7 @@
 // The dashboard in headless Chromium, in front of a proxy with one open stream. It proves that the
 // page runs under its policy and asks nobody else, that it asks for the token where there is one,
 // that the stream is there with counts that go up, that the filter finds it, that it is killed after
-// a question and moves to the ended ones, that its timeline can be read, and that a name with markup
-// in it stays text.
+// a question and moves to the ended ones, and that its timeline can be read.
 //
 //   node browser.mjs ADMIN_URL --principal NAME [--token TOKEN] [--screenshot DIR]
 //
