@@ -163,7 +163,44 @@ impl Complaint {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
+    use crate::config::model::{Bind, TcpKeepalive};
+
+    #[derive(Default)]
+    struct Counting(AtomicUsize);
+
+    impl Serve for Counting {
+        async fn serve(self: Arc<Self>, _: Accepted) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+
+        fn turn_away(self: &Arc<Self>, _: Accepted) {}
+
+        fn count(&self, _: Refused) {}
+    }
+
+    #[tokio::test]
+    async fn all_that_the_kernel_has_accepted_is_served_at_the_end() {
+        const MANY: usize = 300;
+        let keepalive = TcpKeepalive {
+            idle: Duration::from_secs(60),
+            interval: Duration::from_secs(10),
+            count: 6,
+            user_timeout: Duration::ZERO,
+        };
+        let bind = Bind::Tcp("127.0.0.1:0".parse().unwrap());
+        let listening = Arc::new(Listening::bind(&bind, &keepalive).unwrap());
+        let Some(Bind::Tcp(address)) = listening.address() else { panic!("an address") };
+        let connect = |_| std::net::TcpStream::connect(address).unwrap();
+        let _clients: Vec<_> = (0..MANY).map(connect).collect();
+        let (app, places) = (Arc::new(Counting::default()), Places::new(MANY));
+        let (_ends, shutdown) = watch::channel(true);
+        run(listening, Arc::clone(&app), places.clone(), shutdown).await;
+        places.all_free().await;
+        assert_eq!(app.0.load(Ordering::SeqCst), MANY);
+    }
 
     #[test]
     fn trouble_is_told_once_a_second_with_its_count() {

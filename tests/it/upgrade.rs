@@ -289,8 +289,7 @@ async fn a_successor_that_fails_changes_nothing() {
     // Only one at a time.
     let mut second = Running::run(&place.config(), &["--upgrade"]);
     assert_eq!(second.exit_code().await, Some(1));
-    let said = second.whole_log();
-    assert!(said.contains("refuses: another upgrade is going on"), "{said}");
+    second.says("refuses: another upgrade is going on").await;
     killed.signal("KILL");
     assert_eq!(killed.exit_code().await, None);
     let lines = running.logged("no upgrade: serving on", 2).await;
@@ -347,8 +346,7 @@ async fn the_first_start_with_upgrade_is_a_start() {
     std::fs::write(place.config(), text.replace("upgrade_socket", "#upgrade_socket")).unwrap();
     let mut without = Running::run(&place.config(), &["--upgrade"]);
     assert_eq!(without.exit_code().await, Some(78));
-    let said = without.whole_log();
-    assert!(said.contains("--upgrade needs server.upgrade_socket"), "{said}");
+    without.says("--upgrade needs server.upgrade_socket").await;
 }
 
 #[tokio::test]
@@ -421,7 +419,7 @@ async fn at_sigusr2_it_starts_its_successor_from_the_same_place() {
     place.write("127.0.0.1:0", "[nonsense]");
     first.signal("USR2");
     first.logged("no upgrade: the successor has ended", 2).await;
-    assert!(first.whole_log().contains("nonsense"), "it says what is wrong");
+    first.says("nonsense").await;
     assert_eq!(children(first.pid()), [0; 0], "none is left as a zombie");
     place.write("127.0.0.1:0", "");
 

@@ -67,6 +67,14 @@ impl Running {
         self.log(message)
     }
 
+    /// Waits until that is somewhere in its lines.
+    pub async fn says(&self, text: &str) {
+        until(&format!("{text:?} in\n{}", self.whole_log()), || async {
+            self.whole_log().contains(text)
+        })
+        .await;
+    }
+
     /// All lines so far, those of standard error among them.
     pub fn whole_log(&self) -> String {
         self.log.lock().unwrap().iter().map(|line| format!("{line}\n")).collect()
