@@ -219,8 +219,8 @@ impl Metrics {
         self.build_info.with_label_values(&[version, revision]).set(1);
     }
 
-    /// The configuration was loaded, or could not be, `at` seconds after 1970. The first time is the
-    /// start, which is no reload.
+    /// The configuration was loaded, or could not be, `at` seconds after 1970. The first time is
+    /// the start, which is no reload.
     pub fn config_loaded(&self, succeeded: bool, is_reload: bool, at: f64) {
         let none: [&str; 0] = [];
         for (result, happened) in [("ok", succeeded), ("failed", !succeeded)] {
