@@ -5,9 +5,8 @@
 //! [`replay`] decides about a failed request, [`delivery`] judges whether it was received,
 //! [`learn`] finds out how long idle connections live. IO: [`connect`] keeps idle connections in
 //! pingora's pool and [`dial`] opens new ones; a [`connection`] counts itself; [`question`] asks
-//! something on the proxy's own behalf; [`resolver`],
-//! [`checker`] and [`upkeep`] run in the background. A [`change`] is what a reload makes of one, a [`status`] what
-//! operators see of it.
+//! something on the proxy's own behalf; [`resolver`], [`checker`] and [`upkeep`] run in the
+//! background. A [`change`] is what a reload makes of one, a [`status`] what operators see of it.
 
 pub mod balance;
 pub mod budget;

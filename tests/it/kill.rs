@@ -102,6 +102,7 @@ async fn before_its_response_a_client_gets_503() {
     .await;
     let proxy = Proxy::to(upstream.address).start().await;
     let mut client = asks(&proxy, "/", "a-1").await;
+    until("it was asked", || async { upstream.requests().len() == 1 }).await;
     state_becomes(&proxy, "a-1", "waiting").await;
     assert_eq!(kill(&proxy, "a-1").await.0, 202);
     let response = client.response().await;
