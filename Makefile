@@ -2,13 +2,15 @@
 
 BIN := target/debug/longwire
 
-.PHONY: help demo test soak lint release compare-nginx conformance bench-streams bench-balance deb deps peers
+.PHONY: help demo test soak lint release compare-nginx compare-reload observe conformance bench-streams bench-balance deb deps peers
 
 help:
 	@echo "make demo           a model, the proxy and a chat page, on http://127.0.0.1:8080/"
 	@echo "make test           all tests, with browsers, SDKs and servers (installs what is missing)"
 	@echo "make soak           the tests that take minutes"
 	@echo "make compare-nginx  what an upstream and a client see of longwire and of nginx, as a table"
+	@echo "make compare-reload what open streams see of a reload, next to nginx, HAProxy and Caddy, as a table"
+	@echo "make observe        Prometheus next to the demo, with its rules; Ctrl-C leaves nothing behind"
 	@echo "make conformance    HTTP/2 by the letter, and WebSocket cases directly and through longwire"
 	@echo "make bench-streams  memory per idle stream and CPU per event"
 	@echo "make bench-balance  how evenly each policy spreads streams, as tables"
@@ -36,6 +38,14 @@ release: deps
 compare-nginx: peers
 	cargo build --quiet
 	python3 tests/peers/compare-nginx/compare.py --longwire $(BIN) --markdown
+
+compare-reload: peers release
+	python3 tests/peers/compare-reload/compare.py --longwire target/release/longwire --markdown
+
+observe: deps
+	@command -v prometheus >/dev/null || { echo "prometheus is missing (Debian: apt-get install prometheus)" >&2; exit 1; }
+	cargo build --quiet
+	@deploy/prometheus/observe $(BIN)
 
 conformance: peers
 	cargo build --quiet

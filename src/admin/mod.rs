@@ -50,6 +50,8 @@ pub struct AdminApp {
     admin: Admin,
     pages: model::Metrics,
     process: Arc<Process>,
+    /// Turns true when others hold: another token, say.
+    outdated: watch::Sender<bool>,
 }
 
 /// What operators see of the process, and where they ask for more.
@@ -122,7 +124,17 @@ impl From<Denial> for Answer {
 impl AdminApp {
     /// Shows what there is to see of `process`, the metrics where `pages` says.
     pub fn new(admin: Admin, pages: model::Metrics, process: Arc<Process>) -> Self {
-        Self { admin, pages, process }
+        Self { admin, pages, process, outdated: watch::Sender::new(false) }
+    }
+
+    /// Whether it goes by the same rules as `other`.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.admin == other.admin && self.pages == other.pages
+    }
+
+    /// Other rules hold now: connections that came under these end.
+    pub fn outdate(&self) {
+        self.outdated.send_replace(true);
     }
 
     async fn answer(self: &Arc<Self>, head: &RequestHead, admitted: &Admitted) -> Served {
@@ -293,6 +305,7 @@ impl AdminApp {
     pub async fn serve(self: Arc<Self>, accepted: Accepted) {
         let mut client = Client::new(accepted.socket);
         let mut replaced = self.process.replaced.subscribe();
+        let mut outdated = self.outdated.subscribe();
         loop {
             // A deadline per request rather than per phase: operators' tools are quick. Whoever
             // keeps a connection is to ask the process that serves.
@@ -300,8 +313,12 @@ impl AdminApp {
                 biased;
                 head = tokio::time::timeout(LIMIT, read_head(&mut client)) => head,
                 _ = replaced.wait_for(|&replaced| replaced) => break,
+                _ = outdated.wait_for(|&outdated| outdated) => break,
             };
             let Ok(Some(head)) = head else { break };
+            if *outdated.borrow() {
+                break;
+            }
             let (served, to_head, keep_alive) = match &head {
                 Err(denial) => (denial.clone().into(), false, false),
                 Ok((head, admitted)) => (
@@ -316,7 +333,10 @@ impl AdminApp {
             let answer = match served {
                 Served::Whole(answer) => answer,
                 Served::Live(place) => {
-                    live::feed(&mut client, Arc::clone(&self)).await;
+                    tokio::select! {
+                        () = live::feed(&mut client, Arc::clone(&self)) => {}
+                        _ = outdated.wait_for(|&outdated| outdated) => {}
+                    }
                     drop(place);
                     break;
                 }

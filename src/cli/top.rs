@@ -7,6 +7,7 @@ mod words;
 mod world;
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::TryRecvError;
@@ -19,6 +20,7 @@ use crossterm::terminal::{
     LeaveAlternateScreen, disable_raw_mode, enable_raw_mode, size,
 };
 use crossterm::{cursor, execute, queue};
+use nix::poll::{PollFd, PollFlags, poll};
 
 use self::feed::{Feed, News};
 use self::view::{View, Wish};
@@ -58,7 +60,7 @@ fn watch(admin: &Arc<Admin>, mut view: View, first: &feed::Said) -> anyhow::Resu
     let feed = Feed::start(Arc::clone(admin));
     let screen = Screen::enter()?;
     let mut is_stale = true;
-    while !ends.load(Ordering::Acquire) {
+    while !ends.load(Ordering::Acquire) && !is_gone() {
         loop {
             match feed.news.try_recv() {
                 Ok(News::Said(said)) => world.hear(&said),
@@ -87,6 +89,15 @@ fn watch(admin: &Arc<Admin>, mut view: View, first: &feed::Said) -> anyhow::Resu
         }
     }
     Ok(())
+}
+
+/// Whether the terminal was closed: its other end, which nobody tells a process of that it does not
+/// control. `poll` of crossterm would spin.
+fn is_gone() -> bool {
+    let gone = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
+    let mut input = [PollFd::new(io::stdin().as_raw_fd(), PollFlags::empty())];
+    let polled = poll(&mut input, 0);
+    polled.is_ok() && input[0].revents().is_some_and(|seen| seen.intersects(gone))
 }
 
 /// What came of it, for the person.

@@ -20,9 +20,14 @@ impl<A> Current<A> {
         Self(ArcSwap::from_pointee(app))
     }
 
-    /// Uses `app` for connections that come from now on.
-    pub fn replace(&self, app: A) {
-        self.0.store(Arc::new(app));
+    /// Uses `app` for connections that come from now on; gives the one before.
+    pub fn replace(&self, app: A) -> Arc<A> {
+        self.0.swap(Arc::new(app))
+    }
+
+    /// The one in use.
+    pub fn get(&self) -> Arc<A> {
+        self.0.load_full()
     }
 }
 

@@ -304,11 +304,17 @@ impl Serving {
         for address in self.admin_sockets.keep(bind.as_slice()) {
             tracing::info!(%address, "admin no more");
         }
-        let Some(admin) = admin else { return };
+        let Some(admin) = admin else {
+            if let Some(current) = self.admin.take() {
+                current.get().outdate();
+            }
+            return;
+        };
         let app = AdminApp::new(admin.clone(), metrics.clone(), Arc::clone(&self.process));
         let current = match &self.admin {
+            Some(current) if current.get().is_like(&app) => Arc::clone(current),
             Some(current) => {
-                current.replace(app);
+                current.replace(app).outdate();
                 Arc::clone(current)
             }
             None => Arc::clone(self.admin.insert(Arc::new(Current::new(app)))),

@@ -341,6 +341,24 @@ async fn connections_to_an_upstream_that_is_gone_are_closed_and_its_name_can_com
     proxy.metric_becomes(&["upstream_connections{", "idle", "upstream=\"up\""], 1.0).await;
 }
 
+#[tokio::test]
+async fn another_token_holds_for_operators_that_are_there_already() {
+    let upstream = Upstream::answering(OK).await;
+    let proxy = Proxy::to(upstream.address).start().await;
+    let mut operator = Client::connect(proxy.admin).await;
+    let ask = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    operator.send(ask).await;
+    assert_eq!(operator.response().await.status, 200);
+    // The same rules again disturb nobody.
+    reloads(&proxy).await;
+    operator.send(ask).await;
+    assert_eq!(operator.response().await.status, 200);
+    proxy.rewrite("[admin]", "[admin]\ntoken = \"s3cret\"");
+    reloads(&proxy).await;
+    assert!(!operator.ends().await, "its connection ends");
+    assert_eq!(proxy.admin("/metrics").await.0, 401);
+}
+
 /// Nobody would ever say that they are well.
 #[tokio::test]
 async fn endpoints_that_checks_took_down_are_back_when_nobody_checks() {
