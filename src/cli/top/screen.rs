@@ -248,7 +248,7 @@ fn table(world: &World, view: &mut View, columns: usize, room: usize) -> Vec<Lin
         heads += &fit(&head, *width, column.to_the_right);
         heads.push(' ');
     }
-    let mut lines = vec![Line(vec![(Look::Reverse, fit(&heads, columns, false))])];
+    let mut lines = vec![Line(vec![(Look::Reverse, fit(heads.trim_end(), columns, false))])];
     // The row under the cursor stays in sight.
     let skipped = at.map_or(0, |at| (at + 1).saturating_sub(room));
     for (number, row) in rows.iter().enumerate().skip(skipped).take(room) {

@@ -57,7 +57,7 @@ fn eighty_columns_hold_what_matters() {
         "longwire 0.1.0  up 1h01m  live",
         "40 open  0 sse  40 websocket",
         "1 of 2 endpoints up  models: 2 waiting  models›gpu-b ejected",
-        "AGE↓",
+        "AGE↓ SILENT   EV/S      OUT\n",
         "streaming chat",
         "1m40s",
         "20ms",
