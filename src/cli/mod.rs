@@ -1,5 +1,5 @@
-//! The command line: `run`, `check`, `reload`, `drain`, `top`, `demo`, `config`, and what packages of
-//! it are made with.
+//! The command line: `run`, `check`, `reload`, `drain`, `top`, `demo`, `config`, and what packages
+//! of it are made with.
 
 mod ask;
 mod demo;
@@ -119,8 +119,9 @@ struct TopArgs {
     /// Print one table and exit
     #[arg(long)]
     once: bool,
-    /// The column to sort by; the same as the key s
+    /// What to sort by: age, out, rate, silent, state, route, upstream or who
     #[arg(short, long, value_name = "COLUMN", value_enum, default_value_t = top::Sort::Age)]
+    #[arg(hide_possible_values = true)]
     sort: top::Sort,
     /// Words that must all be in a row, such as "chat state:idle -alice"
     #[arg(short, long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]

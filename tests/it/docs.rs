@@ -37,7 +37,8 @@ fn every_configuration_is_a_good_one() {
     let mut count = 0;
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let docs = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
-    for path in docs.chain([root.join("README.md")]) {
+    let texts = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    for path in texts.chain([root.join("README.md")]) {
         let document = std::fs::read_to_string(&path).unwrap();
         let blocks = document.split("```toml\n").skip(1);
         let blocks: Vec<_> = blocks.map(|block| block.split("```").next().unwrap()).collect();

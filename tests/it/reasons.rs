@@ -44,6 +44,7 @@ reasons! {
     slow_client
     pong_timeout
     drained
+    killed
     limit
     protocol_error
     proxy_error
@@ -74,6 +75,13 @@ async fn shows(reason: &str, scene: Scene) {
     let active = proxy.sum(&["longwire_streams_active{"]).await;
     assert_eq!(opened, 1.0 + active, "opened is closed and active");
     assert_eq!(proxy.log("end").len(), 1);
+    if reason == "completed" {
+        // The table of those that have ended keeps no short response that went well.
+        return;
+    }
+    let (_, ended) = proxy.admin("/api/streams/ended").await;
+    let ended: serde_json::Value = serde_json::from_str(&ended).unwrap();
+    assert_eq!(ended["streams"][0]["ended"]["reason"], reason, "{ended}");
 }
 
 /// How each comes about.
@@ -221,6 +229,23 @@ mod scene {
         // It reads what it gets and answers nothing.
         while client.try_frame().await.is_some() {}
         scene(proxy, vec![Box::new(upstream)])
+    }
+
+    pub async fn killed() -> Scene {
+        let (proxy, mut client, upstream) = asked("", |mut upstream| async move {
+            upstream.request().await;
+            upstream.write(SSE_HEAD).await;
+            upstream.chunk("data: a\n\n").await;
+            upstream.hold().await;
+        })
+        .await;
+        client.head().await;
+        client.text().await;
+        let (_, streams) = proxy.admin("/api/streams").await;
+        let streams: serde_json::Value = serde_json::from_str(&streams).unwrap();
+        let id = streams["streams"][0]["id"].as_str().unwrap();
+        assert_eq!(proxy.ask_admin("DELETE", &format!("/api/streams/{id}")).await.0, 202);
+        scene(proxy, vec![Box::new(client), Box::new(upstream)])
     }
 
     /// A WebSocket is told to go at once; a stream in the middle of an event keeps the process.
