@@ -20,9 +20,6 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(1);
 /// nothing meanwhile.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Before the last look at a socket.
-const GLANCE: Duration = Duration::from_millis(1);
-
 /// What is done with connections.
 pub trait Serve: Send + Sync + 'static {
     /// Serves one; called in a task of its own.
@@ -80,21 +77,16 @@ pub async fn run(
             Err(error) => acceptor.fail(&error, &listening, &app).await,
         }
     }
-    // Tokio knows of those that it was told of when it last waited: a moment, and it has.
-    tokio::time::sleep(GLANCE).await;
-    // Those that the kernel has accepted for us would be cut off by the socket's end.
-    // Tokio would have the loop pause after some of them, which looks as if there were no more. A
-    // socket that another process accepts on, too, is never empty for long: the loop has an end.
-    tokio::task::unconstrained(async {
-        for _ in 0..BACKLOG {
-            tokio::select! {
-                biased;
-                Ok(accepted) = listening.accept() => acceptor.admit(accepted, &app, &places),
-                () = std::future::ready(()) => return,
-            }
+    // Those that the kernel has accepted for us would be cut off by the socket's end. It is asked
+    // directly: the runtime may not have heard of them yet. A socket that another process accepts
+    // on, too, is never empty for long, so this has an end.
+    for _ in 0..BACKLOG {
+        match listening.accept_waiting() {
+            Ok(accepted) => acceptor.admit(accepted, &app, &places),
+            Err(error) if matches!(error.raw_os_error(), Some(ECONNABORTED | EINTR)) => {}
+            Err(_) => return,
         }
-    })
-    .await;
+    }
 }
 
 struct Acceptor {

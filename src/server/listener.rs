@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::client::Accepted;
 use crate::config::model::{self, Bind};
@@ -163,6 +163,24 @@ impl Listening {
             }
             Self::Unix(_, listener) => {
                 let (stream, _) = listener.accept().await?;
+                Ok(Accepted { socket: stream.into(), peer: None })
+            }
+        }
+    }
+
+    /// A connection that waits already, or [`io::ErrorKind::WouldBlock`].
+    pub fn accept_waiting(&self) -> io::Result<Accepted> {
+        match self {
+            Self::Tcp(listener) => {
+                let (socket, peer) = SockRef::from(listener).accept()?;
+                socket.set_nonblocking(true)?;
+                let stream = TcpStream::from_std(socket.into())?;
+                Ok(Accepted { socket: stream.into(), peer: peer.as_socket() })
+            }
+            Self::Unix(_, listener) => {
+                let (socket, _) = SockRef::from(listener).accept()?;
+                socket.set_nonblocking(true)?;
+                let stream = UnixStream::from_std(socket.into())?;
                 Ok(Accepted { socket: stream.into(), peer: None })
             }
         }
