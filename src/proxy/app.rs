@@ -48,6 +48,10 @@ const EMPTY_LINES_MAX: usize = 8;
 /// kernel that nobody has been told of.
 pub const LAST_LOOK: Duration = Duration::from_millis(20);
 
+/// The same for one that has brought no request yet: its client may have been told only now that it
+/// is connected. Not longer than the process waits for connections at its end.
+const FIRST_LOOK: Duration = Duration::from_millis(300);
+
 /// Connections that are told why they are turned away, at once. The others are closed without a
 /// word: telling takes a moment, and somebody else may need the descriptor.
 const TOLD_AT_ONCE: usize = 64;
@@ -167,9 +171,10 @@ impl App {
             return self.serve_http2(transport, peer).await;
         }
         let mut client = Client::new(transport);
+        let mut last_look = FIRST_LOOK;
         let mut may_be_http2 = self.tls.is_none() && self.listener.protocols.http2;
         loop {
-            let head = match self.next(&mut client, may_be_http2).await {
+            let head = match self.next(&mut client, may_be_http2, last_look).await {
                 Ok(Next::Head(head)) => head,
                 Ok(Next::Http2) => {
                     drop(open);
@@ -179,6 +184,7 @@ impl App {
                 Err(denial) => return self.refuse(client, &denial).await,
             };
             may_be_http2 = false;
+            last_look = LAST_LOOK;
             let carrier = self.shared.registry.carry();
             // Each request has the configuration of its time.
             let snapshot = self.snapshot();
@@ -237,7 +243,12 @@ impl App {
 
     /// Waits for the next request, or for HTTP/2's preface where it `may_be_http2` ("prior
     /// knowledge", RFC 9113 §3.3).
-    async fn next(&self, client: &mut Client, may_be_http2: bool) -> Result<Next, Denial> {
+    async fn next(
+        &self,
+        client: &mut Client,
+        may_be_http2: bool,
+        last_look: Duration,
+    ) -> Result<Next, Denial> {
         let mut shutdown = self.shutdown.clone();
         let has_begun = tokio::select! {
             begins = timeout(self.listener.keepalive_timeout, begins(client)) => Some(begins),
@@ -246,7 +257,7 @@ impl App {
         let has_begun = match has_begun {
             Some(has_begun) => has_begun,
             // What has come before the end is answered.
-            None => timeout(LAST_LOOK, begins(client)).await,
+            None => timeout(last_look, begins(client)).await,
         };
         if has_begun != Ok(true) {
             return Ok(Next::End);

@@ -248,6 +248,8 @@ async fn a_client_that_reads_nothing_is_bounded_and_ended_as_slow() {
     let route = "stream.slow_client_timeout = \"700ms\"";
     let websocket = rules("ping = \"100ms\"\npong_timeout = \"300ms\"");
     let proxy = Proxy::to(upstream.address).route(route).tables(&websocket).start().await;
+    // Pages of the admin address have a thread of their own.
+    proxy.admin("/metrics").await;
     let before = proxy.resident_kib();
     let _client = Ws::ask(Client::connect_narrow(proxy.address).await, ASK).await;
     ended(&proxy, "slow_client").await;
