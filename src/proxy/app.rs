@@ -50,7 +50,7 @@ pub const LAST_LOOK: Duration = Duration::from_millis(20);
 
 /// The same for one that has brought no request yet: its client may have been told only now that it
 /// is connected. Not longer than the process waits for connections at its end.
-const FIRST_LOOK: Duration = Duration::from_millis(300);
+pub const FIRST_LOOK: Duration = Duration::from_millis(300);
 
 /// Connections that are told why they are turned away, at once. The others are closed without a
 /// word: telling takes a moment, and somebody else may need the descriptor.

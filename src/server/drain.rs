@@ -8,7 +8,7 @@ use crate::clock;
 use crate::config::model::Drain;
 use crate::live::farewell::Farewells;
 use crate::live::registry::Registry;
-use crate::proxy::app::LAST_LOOK;
+use crate::proxy::app::{FIRST_LOOK, LAST_LOOK};
 
 /// How long exchanges get to end themselves once they were told to.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -25,7 +25,7 @@ pub async fn drain(rules: &Drain, registry: &Registry, listeners: &mut Listeners
         tokio::time::sleep(rules.min_wait).await;
         listeners.close().await;
         // What lay in the kernel becomes an exchange now.
-        tokio::time::sleep(2 * LAST_LOOK).await;
+        let _ = tokio::time::timeout(FIRST_LOOK + LAST_LOOK, places.all_free()).await;
         let Drain { grace, spread, notify, .. } = *rules;
         registry.drain_all(Farewells { began: clock::now(), grace, spread, notify });
         if tokio::time::timeout(rules.grace, registry.emptied()).await.is_err() {

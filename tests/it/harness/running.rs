@@ -82,12 +82,17 @@ impl Running {
 
     /// Where it listens, by TCP.
     pub async fn address(&self) -> SocketAddr {
-        first_tcp(&self.logged("listening", 1).await)
+        self.first_tcp("listening").await
     }
 
     /// Where its operators ask.
     pub async fn admin_address(&self) -> SocketAddr {
-        first_tcp(&self.logged("admin", 1).await)
+        self.first_tcp("admin").await
+    }
+
+    async fn first_tcp(&self, message: &str) -> SocketAddr {
+        until("an address is logged", async || first_tcp(&self.log(message)).is_some()).await;
+        first_tcp(&self.log(message)).expect("it was there")
     }
 }
 
@@ -112,9 +117,9 @@ pub async fn page(admin: SocketAddr, path: &str) -> (u16, String) {
     (response.status, response.text().to_owned())
 }
 
-fn first_tcp(lines: &[Value]) -> SocketAddr {
+fn first_tcp(lines: &[Value]) -> Option<SocketAddr> {
     let addresses = lines.iter().filter_map(|line| line["address"].as_str()?.parse().ok());
-    addresses.min().expect("an address")
+    addresses.min()
 }
 
 async fn note(from: impl AsyncRead + Unpin, log: Arc<Mutex<Vec<Value>>>) {
