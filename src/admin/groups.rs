@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Answer, Process};
 use crate::clock;
-use crate::config::model::{HostPattern, PathPattern, Target};
+use crate::config::model::Target;
 use crate::config::shown::shown;
 use crate::live::kind::Kind;
 
@@ -39,8 +39,8 @@ pub(super) fn routes(process: &Process) -> Answer {
             counts.map(|(kind, count)| (kind.label().to_owned(), count.into())).collect();
         json!({
             "name": route.name,
-            "hosts": route.hosts.iter().map(host).collect::<Vec<_>>(),
-            "paths": route.paths.iter().map(path).collect::<Vec<_>>(),
+            "hosts": route.hosts.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "paths": route.paths.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "methods": route.methods,
             "upstream": match &route.target {
                 Target::Proxy(rules) => Some(&rules.upstream),
@@ -56,18 +56,4 @@ pub(super) fn routes(process: &Process) -> Answer {
 pub(super) fn config(process: &Process) -> Answer {
     let snapshot = process.shared.snapshot.load_full();
     Answer::json(200, &json!({ "config": shown(&snapshot.config) }))
-}
-
-fn host(pattern: &HostPattern) -> String {
-    match pattern {
-        HostPattern::Exact(host) => host.clone(),
-        HostPattern::Below(domain) => format!("*.{domain}"),
-    }
-}
-
-fn path(pattern: &PathPattern) -> String {
-    match pattern {
-        PathPattern::Exact(path) => format!("={path}"),
-        PathPattern::Prefix(path) => path.clone(),
-    }
 }

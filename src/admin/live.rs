@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -123,7 +124,7 @@ impl Watch {
 }
 
 fn is_draining(process: &Process) -> bool {
-    process.metrics.draining().get() != 0
+    !process.ready.load(Ordering::Acquire)
 }
 
 fn totals(process: &Process, open: &[Arc<Stream>]) -> Value {

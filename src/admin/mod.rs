@@ -14,10 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use control::Control;
-use tokio::sync::watch;
 use wish::Wish;
 
 use crate::client::{Accepted, Client};
@@ -168,6 +167,10 @@ impl AdminApp {
         }
         if is_api && let Err(denial) = self.check_reader(head, admitted) {
             return denial.into();
+        }
+        if matches!(page, Page::Healthz | Page::Readyz | Page::Live) {
+            // Answered even when there is no thread to be had.
+            return self.page(page, "");
         }
         // Thousands of rows take a while, and the streams of this worker had better not wait.
         let (app, query) = (Arc::clone(self), query_of(admitted).to_owned());

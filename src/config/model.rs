@@ -2,6 +2,7 @@
 //!
 //! Nothing here can hold nonsense; `build` is the only place that makes these values from a file.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -145,6 +146,19 @@ pub enum Balance {
     Hash(HashKey),
 }
 
+impl Balance {
+    /// As it is written in the configuration.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::LeastStreams => "least_streams",
+            Self::RoundRobin => "round_robin",
+            Self::P2c => "p2c",
+            Self::Random => "random",
+            Self::Hash(_) => "hash",
+        }
+    }
+}
+
 /// `upstreams.NAME.hash_key`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HashKey {
@@ -263,6 +277,16 @@ pub enum HostPattern {
     Below(String),
 }
 
+impl fmt::Display for HostPattern {
+    /// As it is written in the configuration.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(host) => f.write_str(host),
+            Self::Below(domain) => write!(f, "*.{domain}"),
+        }
+    }
+}
+
 /// A path to match.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum PathPattern {
@@ -270,6 +294,16 @@ pub enum PathPattern {
     Exact(String),
     /// `/v1/`: everything that begins so.
     Prefix(String),
+}
+
+impl fmt::Display for PathPattern {
+    /// As it is written in the configuration.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(path) => write!(f, "={path}"),
+            Self::Prefix(path) => f.write_str(path),
+        }
+    }
 }
 
 /// What a route does.
@@ -489,9 +523,9 @@ pub struct Headers {
     pub response_remove: Vec<String>,
 }
 
-impl std::fmt::Debug for Headers {
+impl fmt::Debug for Headers {
     /// Names only: the values often hold API keys.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = |fields: &[(String, String)]| -> Vec<String> {
             fields.iter().map(|(name, _)| format!("{name}: ***")).collect()
         };
@@ -554,8 +588,8 @@ impl Secret {
     }
 }
 
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
     }
 }

@@ -172,29 +172,29 @@ fn of_timeouts(timeouts: &Timeouts) -> Value {
 fn upstream(upstream: &Upstream) -> Value {
     let Upstream { name: _, endpoints, balance, slow_start, tls, pool: of, health } = upstream;
     let UpstreamTls { sni, ca, verify } = tls;
-    let (balance, hash_key) = match balance {
-        Balance::LeastStreams => ("least_streams", None),
-        Balance::RoundRobin => ("round_robin", None),
-        Balance::P2c => ("p2c", None),
-        Balance::Random => ("random", None),
-        Balance::Hash(key) => ("hash", Some(key)),
+    let hash_key = match balance {
+        Balance::Hash(key) => Some(hash_key(key)),
+        Balance::LeastStreams | Balance::RoundRobin | Balance::P2c | Balance::Random => None,
     };
-    let hash_key = hash_key.map(|key| match key {
-        HashKey::Header(name) => format!("header:{name}"),
-        HashKey::Cookie(name) => format!("cookie:{name}"),
-        HashKey::Query(name) => format!("query:{name}"),
-        HashKey::Ip => "ip".to_owned(),
-        HashKey::Path => "path".to_owned(),
-    });
     json!({
         "endpoints": endpoints.iter().map(endpoint).collect::<Vec<_>>(),
-        "balance": balance,
+        "balance": balance.label(),
         "hash_key": hash_key,
         "slow_start": deadline(*slow_start),
         "tls": { "sni": sni, "ca": ca, "verify": verify },
         "pool": pool(of),
         "health": of_health(health),
     })
+}
+
+fn hash_key(key: &HashKey) -> String {
+    match key {
+        HashKey::Header(name) => format!("header:{name}"),
+        HashKey::Cookie(name) => format!("cookie:{name}"),
+        HashKey::Query(name) => format!("query:{name}"),
+        HashKey::Ip => "ip".to_owned(),
+        HashKey::Path => "path".to_owned(),
+    }
 }
 
 fn endpoint(endpoint: &Endpoint) -> Value {

@@ -8,7 +8,7 @@ use super::Upstream;
 use super::endpoint::Source;
 use super::roster::Standing;
 use crate::clock;
-use crate::config::model::{Address, Balance};
+use crate::config::model::Address;
 
 /// An upstream at one moment.
 #[derive(Debug, Serialize)]
@@ -62,7 +62,7 @@ impl Upstream {
         let endpoints = sources.iter().zip(standings);
         Status {
             name: self.name().to_owned(),
-            balance: balance(&self.config().balance),
+            balance: self.config().balance.label(),
             queue_length,
             endpoints: endpoints.map(|(s, (standing, n))| endpoint(s, standing, n)).collect(),
         }
@@ -91,15 +91,5 @@ fn endpoint(source: &Arc<Source>, standing: Standing, streams: usize) -> Endpoin
         requests_reused: metrics.on_reused.get(),
         weight: config.weight,
         backup: config.backup,
-    }
-}
-
-fn balance(balance: &Balance) -> &'static str {
-    match balance {
-        Balance::LeastStreams => "least_streams",
-        Balance::RoundRobin => "round_robin",
-        Balance::P2c => "p2c",
-        Balance::Random => "random",
-        Balance::Hash(_) => "hash",
     }
 }

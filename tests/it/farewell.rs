@@ -264,26 +264,24 @@ fn came_back(seen: &Value) {
     assert!((950..2500).contains(&back), "told 1000 to 1500 ms: {seen}");
 }
 
-#[tokio::test]
-async fn the_event_source_of_npm_comes_back_when_it_was_told_to() {
+/// What a client of that script sees of a restart without TLS.
+async fn seen_by(script: &str) -> Value {
     let stage = Stage::new().await;
     let proxy = Proxy::to(stage.server.address).server(QUICKLY).route(RETRY).start().await;
-    let address = proxy.address;
-    let again = format!("[listeners.again]\nbind = [\"{address}\"]");
+    let again = format!("[listeners.again]\nbind = [\"{}\"]", proxy.address);
     let next = Proxy::to(stage.server.address).tables(&again);
     let url = proxy.url();
-    came_back(&restarted(&["node", "farewell/node.mjs", &url], proxy, next).await);
+    restarted(&["node", script, &url], proxy, next).await
+}
+
+#[tokio::test]
+async fn the_event_source_of_npm_comes_back_when_it_was_told_to() {
+    came_back(&seen_by("farewell/node.mjs").await);
 }
 
 #[tokio::test]
 async fn the_event_source_of_chromium_comes_back_when_it_was_told_to() {
-    let stage = Stage::new().await;
-    let proxy = Proxy::to(stage.server.address).server(QUICKLY).route(RETRY).start().await;
-    let address = proxy.address;
-    let again = format!("[listeners.again]\nbind = [\"{address}\"]");
-    let next = Proxy::to(stage.server.address).tables(&again);
-    let url = proxy.url();
-    let seen = restarted(&["node", "farewell/browser.mjs", &url], proxy, next).await;
+    let seen = seen_by("farewell/browser.mjs").await;
     assert_eq!(seen["protocol"], "http/1.1");
     came_back(&seen);
 }

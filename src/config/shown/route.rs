@@ -5,29 +5,21 @@ use serde_json::{Map, Value, json};
 use super::{HIDDEN, access, deadline, duration, of_timeouts, size, without_query};
 use crate::config::model::{
     ApiKeyAuth, Auth, Cors, CorsOrigin, Dialect, DrainClose, ForwardAuth, Headers, HostHeader,
-    HostPattern, JwtAuth, KeySource, Limits, Origin, PathPattern, Proxy, Queue, RateKey, RateLimit,
-    Respond, Retry, RetryOn, Route, SlowClient, Sse, Stream, Target, WebSocket,
+    JwtAuth, KeySource, Limits, Origin, Proxy, Queue, RateKey, RateLimit, Respond, Retry, RetryOn,
+    Route, SlowClient, Sse, Stream, Target, WebSocket,
 };
 
 /// A route's table.
 pub(super) fn route(route: &Route) -> Value {
     let Route { name: _, hosts, paths, methods, listeners, target } = route;
-    let host = |pattern: &HostPattern| match pattern {
-        HostPattern::Exact(host) => host.clone(),
-        HostPattern::Below(domain) => format!("*.{domain}"),
-    };
-    let path = |pattern: &PathPattern| match pattern {
-        PathPattern::Exact(path) => format!("={path}"),
-        PathPattern::Prefix(path) => path.clone(),
-    };
     let mut table = match target {
         Target::Proxy(rules) => proxy(rules),
         Target::Respond(Respond { status, body }) => {
             json!({ "respond": { "status": status, "body": body } })
         }
     };
-    table["hosts"] = hosts.iter().map(host).collect();
-    table["paths"] = paths.iter().map(path).collect();
+    table["hosts"] = hosts.iter().map(ToString::to_string).collect();
+    table["paths"] = paths.iter().map(ToString::to_string).collect();
     table["methods"] = json!(methods);
     table["listeners"] = json!(listeners);
     table

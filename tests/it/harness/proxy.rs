@@ -162,13 +162,7 @@ impl Proxy {
 
     /// What the admin address says to a request: status and body.
     pub async fn ask_admin(&self, method: &str, path: &str) -> (u16, String) {
-        let mut client = Client::connect(self.admin).await;
-        let host = self.admin;
-        let request =
-            format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-        client.send(request.as_bytes()).await;
-        let response = client.response().await;
-        (response.status, String::from_utf8(response.body).unwrap())
+        self.admin_says(&format!("{method} {path} HTTP/1.1\r\nHost: {}", self.admin), "").await
     }
 
     /// The answer of the admin address to a head without its last fields, with a token if it is not
