@@ -134,11 +134,38 @@ impl BodyDecoder {
                     return Ok(Piece::Data(data));
                 }
                 _ => {
+                    if let Some((state, rest)) = self.stride(input) {
+                        self.state = state;
+                        *input = rest;
+                        continue;
+                    }
                     let byte = input[0];
                     *input = &input[1..];
                     self.state = self.step(byte)?;
                 }
             }
+        }
+    }
+
+    /// All of the framing between two chunks at once, if it is as nearly everybody writes it and
+    /// was not cut: what [`Self::step`] would come to.
+    fn stride<'a>(&self, input: &'a [u8]) -> Option<(State, &'a [u8])> {
+        match self.state {
+            State::DataCr => {
+                let rest = input.strip_prefix(b"\r\n")?;
+                Some((State::Size { size: 0, digits: 0 }, rest))
+            }
+            State::Size { digits: 0, .. } => {
+                let most = &input[..input.len().min(usize::from(MAX_SIZE_DIGITS))];
+                let (mut size, mut digits) = (0, 0);
+                while let Some(digit) = most.get(digits).and_then(|&b| (b as char).to_digit(16)) {
+                    size = size * 16 + u64::from(digit);
+                    digits += 1;
+                }
+                let rest = input[digits..].strip_prefix(b"\r\n").filter(|_| digits > 0)?;
+                Some((if size == 0 { State::Trailer } else { State::Data(size) }, rest))
+            }
+            _ => None,
         }
     }
 

@@ -64,13 +64,21 @@ const ENDED: u8 = 2;
 impl Entry {
     /// Whether the exchange was told to end; if not, its task is woken when it is.
     pub fn poll_ended(&self, cx: &mut Context<'_>) -> bool {
-        self.poll_told(cx) != RUNS
+        self.waker.register(cx.waker());
+        self.told.load(Ordering::Acquire) != RUNS
     }
 
     /// What the exchange was told; its task is woken when that changes.
     pub fn poll_order(&self, cx: &mut Context<'_>) -> Order {
-        let told = self.poll_told(cx);
+        self.waker.register(cx.waker());
+        self.order()
+    }
+
+    /// What the exchange was told.
+    pub fn order(&self) -> Order {
+        let told = self.told.load(Ordering::Acquire);
         match self.farewells.get() {
+            None if told == RUNS => Order::RunOn,
             _ if told == KILLED => Order::Kill,
             farewells if told == ENDED => {
                 Order::End { farewell: farewells.is_none_or(|plan| plan.notify) }
@@ -94,11 +102,6 @@ impl Entry {
     /// What is known of it.
     pub fn stream(&self) -> &Arc<Stream> {
         &self.stream
-    }
-
-    fn poll_told(&self, cx: &mut Context<'_>) -> u8 {
-        self.waker.register(cx.waker());
-        self.told.load(Ordering::Acquire)
     }
 
     fn tell(&self, what: u8) {

@@ -14,14 +14,13 @@ mod up;
 use std::future::poll_fn;
 use std::io;
 use std::ops::ControlFlow::{self, Break, Continue};
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::Sleep;
 
 use self::farewell::Parting;
+use super::alarm::Alarm;
 use super::download::Download;
 use super::gate::{Gate, Look};
 use super::timers::{Due, Timers};
@@ -131,9 +130,7 @@ pub struct Link<'a, U> {
     body: Option<Download>,
     upload: Upload,
     timers: Timers,
-    sleep: Pin<Box<Sleep>>,
-    /// What `sleep` is set to.
-    armed: Option<Instant>,
+    alarm: Alarm,
     to_client: Outbox,
     to_upstream: Outbox,
     /// Lets the head out by steps, if the upstream may be closing its connection.
@@ -163,6 +160,8 @@ pub struct Link<'a, U> {
     /// The upstream's connection carried nothing but this exchange.
     upstream_clean: bool,
     client_eof: bool,
+    /// The task is woken when the exchange is told something.
+    heeds: bool,
     /// How far the farewell is.
     parting: Parting,
     /// The exchange is over once the client has taken everything.
@@ -212,8 +211,8 @@ impl<'a, U: Wire> Link<'a, U> {
             head: None,
             body: None,
             upload,
-            sleep: Box::pin(tokio::time::sleep_until(clock::now().into())),
-            armed: None,
+            alarm: Alarm::default(),
+            heeds: false,
             to_client: Outbox::default(),
             to_upstream: Outbox::default(),
             gate: None,
@@ -395,14 +394,18 @@ impl<'a, U: Wire> Link<'a, U> {
         if let Break(event) = self.obey(cx) {
             return Poll::Ready(event);
         }
+        let now = clock::now();
         // Looked at first: a timer that waits until nothing moves waits for ever in a flood.
-        if self.armed.is_some_and(|at| at <= clock::now())
-            && let Break(event) = self.on_time(cx, &mut scratch.out)
+        if self.alarm.is_due(now)
+            && let Break(event) = self.on_time(cx, &mut scratch.out, now)
         {
             return Poll::Ready(event);
         }
-        for _ in 0..TURNS_PER_POLL {
-            match self.turn(cx, scratch) {
+        // What is here already came now; to look at the clock once more for it would cost as much
+        // as to scan it.
+        let mut came_at = Some(now);
+        for turn in 1..=TURNS_PER_POLL {
+            match self.turn(cx, scratch, came_at.take(), turn == TURNS_PER_POLL) {
                 Break(event) => return Poll::Ready(event),
                 Continue(true) => {}
                 Continue(false) => return Poll::Pending,
@@ -412,18 +415,27 @@ impl<'a, U: Wire> Link<'a, U> {
         Poll::Pending
     }
 
-    /// One look at everything; says whether anything moved.
-    fn turn(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> ControlFlow<Event, bool> {
+    /// One look at everything; says whether anything moved. The client is listened to when nothing
+    /// else moves, and in the last turn in any case.
+    fn turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut Scratch,
+        came_at: Option<Instant>,
+        is_last: bool,
+    ) -> ControlFlow<Event, bool> {
         let mut moved = self.write_client(cx)?;
         moved |= self.write_upstream(cx);
         if self.to_client.is_empty() && !self.unflushed {
             if let Some(end) = self.ending {
                 return Break(Event::End(end));
             }
-            moved |= self.read_upstream(cx, scratch)?;
+            moved |= self.read_upstream(cx, scratch, came_at)?;
             moved |= self.parting == Parting::Due && self.part(clock::now());
         }
-        moved |= self.read_client(cx, scratch)?;
+        if !moved || is_last {
+            moved |= self.read_client(cx, scratch)?;
+        }
         if !moved {
             moved = self.poll_timers(cx, scratch)?;
         }
@@ -435,11 +447,8 @@ impl<'a, U: Wire> Link<'a, U> {
         cx: &mut Context<'_>,
         scratch: &mut Scratch,
     ) -> ControlFlow<Event, bool> {
-        while self.armed.is_some() {
-            if self.sleep.as_mut().poll(cx).is_pending() {
-                return Continue(false);
-            }
-            if self.on_time(cx, &mut scratch.out)? {
+        while self.alarm.poll(cx).is_ready() {
+            if self.on_time(cx, &mut scratch.out, clock::now())? {
                 return Continue(true);
             }
         }
@@ -447,8 +456,12 @@ impl<'a, U: Wire> Link<'a, U> {
     }
 
     /// Does what is due, and sets the timer anew; says whether anything was written.
-    fn on_time(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> ControlFlow<Event, bool> {
-        let now = clock::now();
+    fn on_time(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut Vec<u8>,
+        now: Instant,
+    ) -> ControlFlow<Event, bool> {
         if self.look_at.is_some_and(|at| at <= now) {
             self.look_at = Some(now + LOOK_EVERY);
             if self.client.has_left() {
@@ -466,7 +479,7 @@ impl<'a, U: Wire> Link<'a, U> {
             Due::Nothing | Due::End(_) => {}
         }
         let parts = self.part(now);
-        self.armed = None;
+        self.alarm.silence();
         self.arm_earlier();
         match due {
             Due::Commit => Break(Event::Commit),
@@ -516,10 +529,8 @@ impl<'a, U: Wire> Link<'a, U> {
         let gate = self.gate.as_ref().and_then(Gate::look_at);
         let parting = self.parting.at();
         let next = due.into_iter().chain(self.look_at).chain(gate).chain(parting).min();
-        let Some(next) = next else { return };
-        if self.armed.is_none_or(|armed| next < armed) {
-            self.armed = Some(next);
-            self.sleep.as_mut().reset(next.into());
+        if let Some(next) = next {
+            self.alarm.ring_by(next);
         }
     }
 }

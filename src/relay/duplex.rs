@@ -10,8 +10,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::Sleep;
 
+use super::alarm::Alarm;
 use super::drive::Surroundings;
 use super::websocket::{Due, PING_FRAME_BYTES, Seen, Side, WebSocket};
 use crate::client::{Client, poll_read};
@@ -66,8 +66,9 @@ pub struct Duplex<'a, U> {
     to_upstream: Toward,
     client_eof: bool,
     upstream_eof: bool,
-    sleep: Pin<Box<Sleep>>,
-    armed: Option<Instant>,
+    alarm: Alarm,
+    /// The task is woken when the exchange is told something.
+    heeds: bool,
     /// When to say farewell, while the process drains.
     farewell_at: Option<Instant>,
     /// It was told to end before it had said farewell.
@@ -97,8 +98,8 @@ impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
             to_upstream: Toward::default(),
             client_eof: false,
             upstream_eof: false,
-            sleep: Box::pin(tokio::time::sleep_until(clock::now().into())),
-            armed: None,
+            alarm: Alarm::default(),
+            heeds: false,
             farewell_at: None,
             last_call: false,
         }
@@ -134,7 +135,37 @@ impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<CloseReason> {
-        match self.around.entry.poll_order(cx) {
+        if let Break(reason) = self.obey(cx) {
+            return Poll::Ready(reason);
+        }
+        let now = clock::now();
+        if self.alarm.is_due(now)
+            && let Break(reason) = self.on_time(now)
+        {
+            return Poll::Ready(reason);
+        }
+        let mut came_at = Some(now);
+        for turn in 1..=TURNS_PER_POLL {
+            match self.turn(cx, scratch, came_at.take(), turn == TURNS_PER_POLL) {
+                Break(reason) => return Poll::Ready(reason),
+                Continue(true) => {}
+                Continue(false) => return Poll::Pending,
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Does what the exchange was told to do.
+    fn obey(&mut self, cx: &mut Context<'_>) -> ControlFlow<CloseReason> {
+        let entry = self.around.entry;
+        // Its waker is there from the first time on, and is used up by an order.
+        let order = match entry.order() {
+            Order::RunOn if self.heeds => return Continue(()),
+            _ => entry.poll_order(cx),
+        };
+        self.heeds = true;
+        match order {
             Order::RunOn => {}
             Order::Drain(farewells) => self.plan_farewell(&farewells),
             Order::Kill => {
@@ -146,40 +177,29 @@ impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
                         self.end(CloseReason::Killed, close::POLICY, "ended by an operator");
                     }
                     Some(Some(_)) if !is_stuck => {}
-                    _ => return Poll::Ready(CloseReason::Killed),
+                    _ => return Break(CloseReason::Killed),
                 }
             }
-            Order::End { farewell: false } => return Poll::Ready(CloseReason::Drained),
+            Order::End { farewell: false } => return Break(CloseReason::Drained),
             Order::End { farewell: true } => match self.machine.as_ref().map(WebSocket::ending) {
                 // Told already, or nothing can be told.
-                Some(Some(reason)) if !self.last_call => return Poll::Ready(reason),
-                None => return Poll::Ready(CloseReason::Drained),
+                Some(Some(reason)) if !self.last_call => return Break(reason),
+                None => return Break(CloseReason::Drained),
                 Some(_) => {
                     self.last_call = true;
                     self.farewell();
                 }
             },
         }
-        if self.armed.is_some_and(|at| at <= clock::now())
-            && let Break(reason) = self.on_time()
-        {
-            return Poll::Ready(reason);
-        }
-        for _ in 0..TURNS_PER_POLL {
-            match self.turn(cx, scratch) {
-                Break(reason) => return Poll::Ready(reason),
-                Continue(true) => {}
-                Continue(false) => return Poll::Pending,
-            }
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        Continue(())
     }
 
     fn turn(
         &mut self,
         cx: &mut Context<'_>,
         scratch: &mut Scratch,
+        came_at: Option<Instant>,
+        is_last: bool,
     ) -> ControlFlow<CloseReason, bool> {
         let mut moved = self.write(cx, Side::Client)? | self.write(cx, Side::Upstream)?;
         let both_eof = self.client_eof && self.upstream_eof;
@@ -187,12 +207,13 @@ impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
         if over && self.is_flushed(Side::Client) && self.is_flushed(Side::Upstream) {
             return Break(self.verdict());
         }
-        moved |= self.read(cx, scratch, Side::Upstream)? | self.read(cx, scratch, Side::Client)?;
-        while !moved && self.armed.is_some() {
-            if self.sleep.as_mut().poll(cx).is_pending() {
-                return Continue(false);
-            }
-            moved = self.on_time()?;
+        moved |= self.read(cx, scratch, Side::Upstream, came_at)?;
+        // Once in any case: an upstream that never stops must not keep the client from its turn.
+        if !moved || is_last {
+            moved |= self.read(cx, scratch, Side::Client, came_at)?;
+        }
+        while !moved && self.alarm.poll(cx).is_ready() {
+            moved = self.on_time(clock::now())?;
         }
         Continue(moved)
     }
@@ -216,6 +237,7 @@ impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
         cx: &mut Context<'_>,
         scratch: &mut Scratch,
         side: Side,
+        came_at: Option<Instant>,
     ) -> ControlFlow<CloseReason, bool> {
         let done = if side == Side::Client { self.client_eof } else { self.upstream_eof };
         let blocked = !self.is_flushed(side.other());
@@ -235,7 +257,7 @@ impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
             Poll::Ready(Ok(count)) if count > 0 => count,
             Poll::Ready(ended) => return self.ended(side, ended.is_err()),
         };
-        let now = clock::now();
+        let now = came_at.unwrap_or_else(clock::now);
         self.pass(side, &scratch.read[..count], now, &mut scratch.out);
         if scratch.out.is_empty() {
             // A pong that is swallowed is passed on to nobody: its time would be that of the next
@@ -254,9 +276,12 @@ impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
             }
         };
         let toward = self.toward(side.other());
-        toward.outbox.push(&scratch.out[taken..]);
         toward.unflushed = true;
+        if taken < scratch.out.len() {
+            toward.outbox.push(&scratch.out[taken..]);
+        }
         scratch.out.clear();
+        self.write(cx, side.other())?;
         Continue(true)
     }
 
@@ -317,6 +342,10 @@ impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
     }
 
     fn write(&mut self, cx: &mut Context<'_>, side: Side) -> ControlFlow<CloseReason, bool> {
+        let other_eof = if side == Side::Client { self.upstream_eof } else { self.client_eof };
+        if !other_eof && self.is_flushed(side) {
+            return Continue(false);
+        }
         let mut moved = false;
         while !self.toward(side).outbox.is_empty() {
             let outbox = std::mem::take(&mut self.toward(side).outbox);
@@ -453,9 +482,8 @@ impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
 
     // === Time ===
 
-    fn on_time(&mut self) -> ControlFlow<CloseReason, bool> {
-        let now = clock::now();
-        self.armed = None;
+    fn on_time(&mut self, now: Instant) -> ControlFlow<CloseReason, bool> {
+        self.alarm.silence();
         if self.farewell_at.is_some_and(|at| at <= now) {
             self.farewell_at = None;
             self.farewell();
@@ -556,10 +584,8 @@ impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
             stall(&self.to_client, rules.stream.slow_client_timeout),
             stall(&self.to_upstream, rules.timeouts.send),
         ];
-        let Some(next) = next.into_iter().flatten().min() else { return };
-        if self.armed.is_none_or(|armed| next < armed) {
-            self.armed = Some(next);
-            self.sleep.as_mut().reset(next.into());
+        if let Some(next) = next.into_iter().flatten().min() {
+            self.alarm.ring_by(next);
         }
     }
 }

@@ -32,9 +32,9 @@ impl<A> Current<A> {
 }
 
 impl Serve for Current<App> {
-    async fn serve(self: Arc<Self>, accepted: Accepted) {
-        let app = self.0.load_full();
-        app.serve(accepted).await;
+    // Not `async`: each future around another is one more thing to go through for every event.
+    fn serve(self: Arc<Self>, accepted: Accepted) -> impl Future<Output = ()> + Send {
+        self.0.load_full().serve(accepted)
     }
 
     fn turn_away(self: &Arc<Self>, accepted: Accepted) {

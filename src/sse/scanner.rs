@@ -106,6 +106,12 @@ impl Scanner {
             if self.state == State::InLine {
                 let Some(length) = memchr2(b'\n', b'\r', &bytes[at..]) else { break };
                 at += length;
+            } else if self.state == State::LineStart && bytes[at..].starts_with(b"data:") {
+                // Nearly every line: at once what five steps come to.
+                self.begin_field(State::InLine);
+                self.has_data = true;
+                at += b"data:".len();
+                continue;
             }
             let byte = bytes[at];
             if matches!(byte, b'\n' | b'\r') {

@@ -21,17 +21,18 @@ impl<U: Wire> Link<'_, U> {
         &mut self,
         cx: &mut Context<'_>,
         scratch: &mut Scratch,
+        came_at: Option<Instant>,
     ) -> ControlFlow<Event, bool> {
         if !self.inbox.is_empty() {
             let inbox = std::mem::take(&mut self.inbox);
-            return self.upstream_bytes(cx, &inbox, &mut scratch.out);
+            return self.upstream_bytes(cx, &inbox, &mut scratch.out, came_at);
         }
         let Some(upstream) = &mut self.upstream else { return Continue(false) };
         match poll_read(upstream, cx, &mut scratch.read) {
             Poll::Pending => Continue(false),
             Poll::Ready(Ok(0)) => self.upstream_closed(cx, &mut scratch.out),
             Poll::Ready(Ok(count)) => {
-                self.upstream_bytes(cx, &scratch.read[..count], &mut scratch.out)
+                self.upstream_bytes(cx, &scratch.read[..count], &mut scratch.out, came_at)
             }
             Poll::Ready(Err(error)) => {
                 self.lost.get_or_insert(Loss::Failed(error));
@@ -45,6 +46,7 @@ impl<U: Wire> Link<'_, U> {
         cx: &mut Context<'_>,
         bytes: &[u8],
         out: &mut Vec<u8>,
+        came_at: Option<Instant>,
     ) -> ControlFlow<Event, bool> {
         if let Some(head) = &mut self.head {
             head.extend_from_slice(bytes);
@@ -58,7 +60,7 @@ impl<U: Wire> Link<'_, U> {
                 Ok(_) | Err(_) => Break(Event::End(CloseReason::ProtocolError.into())),
             };
         }
-        let now = clock::now();
+        let now = came_at.unwrap_or_else(clock::now);
         self.decode(bytes, out, now);
         self.send(cx, out, Some(now))
     }
@@ -134,8 +136,11 @@ impl<U: Wire> Link<'_, U> {
             self.unflushed = true;
             self.read_at = read_at;
         }
-        self.to_client.push(&out[taken..]);
+        if taken < out.len() {
+            self.to_client.push(&out[taken..]);
+        }
         out.clear();
+        self.write_client(cx)?;
         Continue(true)
     }
 

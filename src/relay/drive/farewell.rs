@@ -52,7 +52,14 @@ impl Parting {
 impl<U: Wire> Link<'_, U> {
     /// Does what the exchange was told to do.
     pub(super) fn obey(&mut self, cx: &mut Context<'_>) -> ControlFlow<Event> {
-        match self.around.entry.poll_order(cx) {
+        let entry = self.around.entry;
+        // Its waker is there from the first time on, and is used up by an order.
+        let order = match entry.order() {
+            Order::RunOn if self.heeds => return Continue(()),
+            _ => entry.poll_order(cx),
+        };
+        self.heeds = true;
+        match order {
             Order::RunOn => {}
             Order::Drain(farewells) => {
                 if self.parting == Parting::Unasked {

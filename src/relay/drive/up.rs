@@ -92,6 +92,12 @@ impl<U: Wire> Link<'_, U> {
     }
 
     pub(super) fn write_upstream(&mut self, cx: &mut Context<'_>) -> bool {
+        let has_all = self.to_upstream.is_empty() && !self.upstream_unflushed;
+        let is_owed = self.timers.upstream_is_stalled() || self.timers.awaits_request();
+        (!has_all || is_owed) && self.write_what_waits(cx)
+    }
+
+    fn write_what_waits(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(upstream) = &mut self.upstream else { return false };
         let mut moved = false;
         while !self.to_upstream.is_empty() {

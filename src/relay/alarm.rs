@@ -1,0 +1,103 @@
+//! Wakes an exchange's task when something is due.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use tokio::time::{Sleep, sleep_until};
+
+/// One timer for all that an exchange waits for.
+///
+/// It is asked at every event and has to be set for one silence: a time that comes later than the
+/// one it is set to leaves it alone, and it is the runtime's business only while the task waits. A
+/// request that is over before its task has to wait has never cost a timer.
+#[derive(Default)]
+pub struct Alarm {
+    /// When it rings.
+    at: Option<Instant>,
+    /// What the runtime's timer was set to, if it has the task's waker.
+    set: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Alarm {
+    /// Lets it ring at that time, unless it rings before.
+    pub fn ring_by(&mut self, at: Instant) {
+        if self.at.is_none_or(|before| at < before) {
+            self.at = Some(at);
+        }
+    }
+
+    /// Whether it rings at `now`.
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.at.is_some_and(|at| at <= now)
+    }
+
+    /// Has rung, or need not: it waits for [`Self::ring_by`].
+    pub fn silence(&mut self) {
+        self.at = None;
+        self.set = None;
+    }
+
+    /// Has the task woken when it rings; ready if it has rung already. It has to be the same task
+    /// every time, and one that looks at [`Self::is_due`] whenever it is woken.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(at) = self.at else { return Poll::Pending };
+        // It wakes the task, and never before its time: then it is due, and was silenced.
+        if self.set == Some(at) {
+            return Poll::Pending;
+        }
+        let timer = match &mut self.timer {
+            Some(timer) => {
+                timer.as_mut().reset(at.into());
+                timer
+            }
+            None => self.timer.insert(Box::pin(sleep_until(at.into()))),
+        };
+        self.set = Some(at);
+        timer.as_mut().poll(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock;
+
+    #[tokio::test]
+    async fn it_rings_at_the_earliest_time_however_often_the_task_is_woken() {
+        let began = clock::now();
+        let mut alarm = Alarm::default();
+        alarm.ring_by(began + Duration::from_secs(3600));
+        alarm.ring_by(began + Duration::from_millis(30));
+        alarm.ring_by(began + Duration::from_secs(1800));
+        let mut polls = 0;
+        poll_fn(|cx| {
+            polls += 1;
+            if alarm.is_due(clock::now()) {
+                return Poll::Ready(());
+            }
+            // Something else wakes the task a few times.
+            if polls < 5 {
+                cx.waker().wake_by_ref();
+            }
+            alarm.poll(cx)
+        })
+        .await;
+        let rang = clock::now() - began;
+        assert!(rang >= Duration::from_millis(30) && rang < Duration::from_secs(60), "{rang:?}");
+        assert!(polls >= 6, "{polls}");
+
+        alarm.silence();
+        assert!(!alarm.is_due(clock::now()));
+        alarm.ring_by(clock::now() + Duration::from_millis(10));
+        poll_fn(|cx| match alarm.is_due(clock::now()) {
+            true => Poll::Ready(()),
+            false => alarm.poll(cx),
+        })
+        .await;
+    }
+}
