@@ -83,8 +83,8 @@ pub struct Trace {
 impl Trace {
     /// The place of a request with these fields; `random` gives numbers that nobody can guess.
     ///
-    /// Without exactly one `traceparent` that can be read, a trace begins (§4.3), and `samples` says
-    /// whether it is recorded; else that was decided where it began.
+    /// Without exactly one `traceparent` that can be read, a trace begins (§4.3), and `samples`
+    /// says whether it is recorded; else that was decided where it began.
     pub fn of(
         fields: &Fields,
         mut random: impl FnMut() -> u64,

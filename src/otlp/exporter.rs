@@ -127,7 +127,7 @@ impl<C: Fn() -> Option<Collector>> Work<C> {
         // What did not get out in time.
         self.queue.close();
         while self.queue.take(&mut batch, BATCH_MAX).await > 0 {}
-        self.queue.drop(batch.len());
+        self.queue.lose(batch.len());
         let lost = self.queue.dropped() - self.trouble.lost;
         if lost > 0 {
             tracing::warn!(spans = lost, "spans were lost");
@@ -182,15 +182,15 @@ impl<C: Fn() -> Option<Collector>> Work<C> {
             let (now, lost) = (clock::now(), self.queue.dropped());
             match sent {
                 Sent::Taken => return self.trouble.ends(),
-                Sent::Unwanted => return self.queue.drop(batch.len()),
+                Sent::Unwanted => return self.queue.lose(batch.len()),
                 Sent::Refused(status) => {
-                    self.queue.drop(batch.len());
+                    self.queue.lose(batch.len());
                     return self.trouble.tell(Some(status), self.queue.dropped(), now);
                 }
                 Sent::Later(status) => self.trouble.tell(status, lost, now),
             }
             if is_last || now + pause > deadline {
-                return self.queue.drop(batch.len());
+                return self.queue.lose(batch.len());
             }
             is_last = timeout(pause, ending.wait_for(|&ends| ends)).await.is_ok();
             pause = (pause * 2).min(PAUSES.1);

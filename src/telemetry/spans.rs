@@ -54,8 +54,8 @@ impl Queue {
         self.receiver.is_closed()
     }
 
-    /// That many were not sent.
-    pub fn drop(&self, count: usize) {
+    /// That many were taken, and were not sent.
+    pub fn lose(&self, count: usize) {
         self.dropped.inc_by(count as u64);
     }
 
