@@ -274,7 +274,7 @@ async fn a_collector_that_is_dead_costs_a_line_and_gets_what_it_missed() {
 async fn a_collector_that_is_slow_slows_nobody_and_what_finds_no_room_is_counted() {
     const ASKED: usize = 5000;
     let (upstream, mut collector) = (stream(true).await, collector().await);
-    collector.tell("delay 3").await;
+    collector.tell("delay 5").await;
     let fine = "[routes.fine]\npaths = [\"/fine\"]\nrespond = { status = 200, body = \"\" }\n";
     let proxy = proxy(&upstream, &format!("{fine}{}", to(&collector, 1.0))).start().await;
     let request = "GET /fine HTTP/1.1\r\nHost: a\r\n\r\n".repeat(50);
@@ -289,7 +289,7 @@ async fn a_collector_that_is_slow_slows_nobody_and_what_finds_no_room_is_counted
     assert!(requests <= 3, "the others are not waited for: {requests}");
     let began = Instant::now();
     assert_eq!(ask(&proxy, "/", "").await.status, 200);
-    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
     let dropped = ["longwire_spans_dropped_total"];
     assert!(proxy.metric(&dropped).await > 500.0, "{}", proxy.metric(&dropped).await);
     proxy.logged("spans were lost", 1).await;
@@ -343,7 +343,7 @@ async fn a_collector_that_does_not_answer_holds_the_end_up_for_a_moment_only() {
     proxy.signal("TERM");
     let began = Instant::now();
     assert_eq!(proxy.exit_code().await, Some(0));
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     assert_eq!(proxy.log("spans were lost")[0]["spans"], 1);
 }
 

@@ -85,6 +85,8 @@ class Handler(BaseHTTPRequestHandler):
             for of_scope in of_resource.scope_spans
             for span in of_scope.spans
         ]
+        # As it was when the request was told of: who hears of it may say something else.
+        status, delay = orders["status"], orders["delay"]
         event(
             "request",
             line=self.requestline,
@@ -92,8 +94,7 @@ class Handler(BaseHTTPRequestHandler):
             agent=self.headers["user-agent"],
             spans=len(spans),
         )
-        time.sleep(orders["delay"])
-        status = orders["status"]
+        time.sleep(delay)
         if status == 200:
             for span in spans:
                 event("span", **span)
