@@ -1,5 +1,7 @@
 //! What a span says of a request besides what the log does.
 
+use std::net::IpAddr;
+
 use super::app::Context;
 use crate::config::model::PathPattern;
 use crate::http1::head::RequestHead;
@@ -9,18 +11,21 @@ use crate::telemetry::span::Details;
 /// Longest `User-Agent` that is told, in bytes; those of browsers are half as long.
 const USER_AGENT_MAX_BYTES: usize = 256;
 
-/// Of a request as it came.
-pub(super) fn details(context: Context<'_>, head: &RequestHead) -> Box<Details> {
-    let sender = context.sender();
+/// Of a request as it came, from a client with that address.
+pub(super) fn details(
+    context: Context<'_>,
+    head: &RequestHead,
+    client: Option<IpAddr>,
+) -> Box<Details> {
     let host = head.fields.get("host").and_then(|host| std::str::from_utf8(host).ok());
     Box::new(Details {
-        scheme: sender.scheme,
+        scheme: context.sender().scheme,
         server: host.and_then(server),
         user_agent: head.fields.get("user-agent").map(|value| {
             let text = String::from_utf8_lossy(&value[..value.len().min(USER_AGENT_MAX_BYTES)]);
             text.into_owned()
         }),
-        client: sender.client_address(head),
+        client,
         pattern: None,
     })
 }

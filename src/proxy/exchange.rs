@@ -216,7 +216,7 @@ pub async fn run(context: Context<'_>, client: &mut Client, mut head: RequestHea
         started: clock::wall(),
         id: headers::request_id(&head).map_or_else(|| ids.request_id(), str::to_owned),
         trace,
-        details: has_span.then(|| details::details(context, &head)),
+        details: has_span.then(|| details::details(context, &head, address)),
         // Not by the id: clients choose theirs, and might choose to be in no log.
         is_sampled: config.log.access.sample.takes(ids.random()),
         method: String::from_utf8_lossy(&head.method).into_owned(),

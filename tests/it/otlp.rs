@@ -2,10 +2,15 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Peer, Proxy, ProxyBuilder, Response, Upstream, until, until_within};
+use crate::harness::{
+    Authority, Peer, Proxy, ProxyBuilder, Response, Upstream, until, until_within,
+};
 use crate::live::{asks, listens};
 use crate::tracing::{OK, SPAN, TRACE, parent};
 use crate::websocket::{CLOSE, TEXT, Ws, agreeing, bye};
+
+/// What the log says when nobody takes spans.
+const LINE: &str = "spans are not taken by tracing.otlp.endpoint";
 
 /// The longest that a span waits for others, and a busy machine.
 const SENT: Duration = Duration::from_secs(20);
@@ -17,7 +22,10 @@ async fn collector() -> Peer {
 
 /// `[tracing]` with spans for `collector`.
 fn to(collector: &Peer, sample: f64) -> String {
-    let endpoint = format!("http://{}", collector.address);
+    to_url(&format!("http://{}", collector.address), sample)
+}
+
+fn to_url(endpoint: &str, sample: f64) -> String {
     format!("[tracing]\notlp = {{ enabled = true, endpoint = \"{endpoint}\", sample = {sample} }}")
 }
 
@@ -249,16 +257,13 @@ async fn a_collector_that_is_dead_costs_a_line_and_gets_what_it_missed() {
     let upstream = Upstream::answering(OK).await;
     // Nobody listens there, until somebody does.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let tables = format!(
-        "[tracing]\notlp = {{ enabled = true, endpoint = \"http://127.0.0.1:{port}\", sample = 1 }}"
-    );
+    let tables = to_url(&format!("http://127.0.0.1:{port}"), 1.0);
     let proxy = proxy(&upstream, &tables).start().await;
     let began = Instant::now();
     for _ in 0..5 {
         assert_eq!(ask(&proxy, "/", "").await.status, 200);
     }
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
-    const LINE: &str = "spans are not taken by tracing.otlp.endpoint";
     proxy.logged(LINE, 1).await;
     let connects = ["upstream_connects_total", "refused"];
     until("it was tried again", || async { proxy.sum(&connects).await >= 2.0 }).await;
@@ -368,6 +373,24 @@ async fn a_reload_changes_where_spans_go_and_whether_there_are_any() {
     let last = parent(&upstream.requests()[3]);
     assert_eq!(spans(&other, 2).await[1]["trace"], last[0]);
     assert_eq!(one.events("span").len(), 1);
+}
+
+#[tokio::test]
+async fn a_collector_with_tls_gets_spans_of_those_who_trust_it() {
+    let (upstream, collector, authority) =
+        (Upstream::answering(OK).await, collector().await, Authority::new());
+    let listener = format!("tls.certificates = [{}]", authority.sign("otel", &["127.0.0.1"]));
+    let front = Proxy::to(collector.address).listener(&listener).start().await;
+    let tables = to_url(&format!("https://{}/inner", front.address), 1.0);
+    let trusted = format!("SSL_CERT_FILE={}", authority.file("ca.pem").display());
+    let trusting = proxy(&upstream, &tables).within(&["env", &trusted]).start().await;
+    let other = proxy(&upstream, &tables).start().await;
+    ask(&other, "/", "").await;
+    other.logged(LINE, 1).await;
+    ask(&trusting, "/", "").await;
+    assert_eq!(spans(&collector, 1).await[0]["trace"], parent(&upstream.requests()[1])[0]);
+    let request = &collector.events("request")[0];
+    assert_eq!(request["line"], "POST /inner/v1/traces HTTP/1.1");
 }
 
 #[tokio::test]
