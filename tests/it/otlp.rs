@@ -349,7 +349,7 @@ async fn a_collector_that_does_not_answer_holds_the_end_up_for_a_moment_only() {
     let began = Instant::now();
     assert_eq!(proxy.exit_code().await, Some(0));
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
-    assert_eq!(proxy.log("spans were lost")[0]["spans"], 1);
+    assert_eq!(proxy.logged("spans were lost", 1).await[0]["spans"], 1);
 }
 
 #[tokio::test]
