@@ -9,8 +9,8 @@
 //! What they carry is understood by [`http1`], [`http2`], [`sse`] and [`ws`]; [`syntax`] says
 //! what hosts, paths and names are; [`headers`] are rewritten on the way; [`live`] knows what is
 //! open and why it ended, [`trace`] where it stands in a longer story, [`telemetry`] shows it,
-//! [`admin`] serves it. [`config`] is where all rules come from, [`cli`] where people start,
-//! [`demo`] where they look first.
+//! `otlp` (a feature) sends it elsewhere, [`admin`] serves it. [`config`] is where all rules come
+//! from, [`cli`] where people start, [`demo`] where they look first.
 //!
 //! # Three rules
 //!
@@ -31,6 +31,8 @@ pub mod headers;
 pub mod http1;
 pub mod http2;
 pub mod live;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 pub mod outbox;
 pub mod policy;
 pub mod proxy;

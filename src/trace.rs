@@ -31,9 +31,28 @@ const KNOWN_FLAGS: u8 = SAMPLED | RANDOM;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceId(u128);
 
+impl TraceId {
+    /// As 16 bytes, the first digits first.
+    pub fn bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+
+    /// Its last 64 bits: the lot by which whoever sees only this id decides as we do.
+    pub fn low(self) -> u64 {
+        self.0 as u64
+    }
+}
+
 /// One piece of it. Never zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpanId(u64);
+
+impl SpanId {
+    /// As 8 bytes, the first digits first.
+    pub fn bytes(self) -> [u8; 8] {
+        self.0.to_be_bytes()
+    }
+}
 
 /// 32 hexadecimal digits.
 impl fmt::Display for TraceId {
@@ -64,8 +83,13 @@ pub struct Trace {
 impl Trace {
     /// The place of a request with these fields; `random` gives numbers that nobody can guess.
     ///
-    /// Without exactly one `traceparent` that can be read, a trace begins (§4.3).
-    pub fn of(fields: &Fields, mut random: impl FnMut() -> u64) -> Self {
+    /// Without exactly one `traceparent` that can be read, a trace begins (§4.3), and `samples`
+    /// says whether it is recorded; else that was decided where it began.
+    pub fn of(
+        fields: &Fields,
+        mut random: impl FnMut() -> u64,
+        samples: impl FnOnce(TraceId) -> bool,
+    ) -> Self {
         let mut found = fields.all(PARENT);
         let parent = found.next().and_then(|value| Parent::parse(value));
         let parent = parent.filter(|_| found.next().is_none());
@@ -78,16 +102,22 @@ impl Trace {
             None => {
                 let (high, low) = (random(), random().max(1));
                 let id = TraceId(u128::from(high) << 64 | u128::from(low));
-                // Not sampled. §3.2.2.5.1: "It should be set to 0 as the default option when the
-                // trace is initiated by this component."
-                Self { id, span, parent: None, flags: RANDOM }
+                // §3.2.2.5.1: "It should be set to 0 as the default option when the trace is
+                // initiated by this component."
+                let sampled = if samples(id) { SAMPLED } else { 0 };
+                Self { id, span, parent: None, flags: RANDOM | sampled }
             }
         }
     }
 
-    /// Whether it may have been recorded.
+    /// Whether it may have been recorded, and is to be.
     pub fn is_sampled(&self) -> bool {
         self.flags & SAMPLED != 0
+    }
+
+    /// §3.2.2.5: the flags that go on.
+    pub fn flags(&self) -> u8 {
+        self.flags
     }
 
     /// Writes it into the fields that it was made of, as they go on to the upstream.

@@ -4,6 +4,7 @@ use crate::config::{SystemEnv, parse};
 use crate::http1::head::parse_request;
 use crate::live::registry::Registry;
 use crate::proxy::snapshot::Snapshot;
+use crate::telemetry::spans::Spans;
 
 const CONFIG: &str = "[listeners.web]\nbind = [\"127.0.0.1:0\"]\n\
     [routes.all]\nupstream = \"http://127.0.0.1:1\"\n";
@@ -22,7 +23,9 @@ async fn answer_of(token: Option<&str>, allow_kill: bool, request: &str) -> u16 
     let metrics = Arc::new(Metrics::new());
     let config = parse(CONFIG, "test.toml", &SystemEnv).unwrap();
     let snapshot = Snapshot::prepare(config, None, &metrics).unwrap().begin(&metrics);
-    let shared = Arc::new(Shared::new(Arc::new(snapshot), Arc::new(Registry::default())));
+    let (spans, _) = Spans::new(&metrics);
+    let shared = Shared::new(Arc::new(snapshot), Arc::new(Registry::default()), spans);
+    let shared = Arc::new(shared);
     // Nobody hears.
     let (control, _) = Control::new();
     let process = Process {

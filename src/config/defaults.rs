@@ -223,6 +223,12 @@ pub const ACCESS_LOG_STREAM_START: bool = true;
 pub const ACCESS_LOG_SAMPLE: Share = Share::ALL;
 /// `tracing.propagate`: a trace with a gap in it is two.
 pub const TRACING_PROPAGATE: bool = true;
+/// `tracing.otlp.enabled`: spans cost somebody money; and not every build has them.
+pub const OTLP: bool = false;
+/// `tracing.otlp.endpoint`: OTLP over HTTP, by the specification's own default.
+pub const OTLP_ENDPOINT: &str = "http://127.0.0.1:4318";
+/// `tracing.otlp.sample`: one in twenty shows what is usual; metrics have the rest.
+pub const OTLP_SAMPLE: f64 = 0.05;
 
 /// Longest duration, one year: timers and clocks are far from overflowing.
 pub const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);

@@ -20,7 +20,7 @@ pub use listener::{
     Bind, CertificateFiles, ClientAuth, Listener, ListenerTls, Protocols, ProxyProtocol,
     TcpKeepalive, TlsVersion,
 };
-pub use log::{AccessLog, Level, Log, LogFormat, Share, Tracing};
+pub use log::{AccessLog, Level, Log, LogFormat, Otlp, Share, Tracing};
 pub use network::Network;
 
 /// Everything one configuration says.
@@ -30,7 +30,8 @@ pub struct Config {
     pub server: Server,
     /// Where clients connect. Never empty.
     pub listeners: Vec<Listener>,
-    /// Named groups of endpoints, anonymous ones (from a route's URL) included.
+    /// Named groups of endpoints, anonymous ones (from a URL of a route, or of `tracing.otlp`)
+    /// included.
     pub upstreams: Vec<Upstream>,
     /// `[defaults.timeouts]`.
     pub timeouts: Timeouts,

@@ -11,8 +11,8 @@ use serde_json::{Map, Value, json};
 use super::model::{
     Access, AccessLog, ActiveHealth, Address, Admin, Balance, CertificateFiles, ClientAuth, Config,
     Drain, Endpoint, HashKey, Health, Level, Listener, ListenerTls, Log, LogFormat, Metrics,
-    Network, PassiveHealth, PerConnection, Pool, ProxyProtocol, Server, TcpKeepalive, Timeouts,
-    TlsVersion, Tracing, Upstream, UpstreamTls,
+    Network, Otlp, PassiveHealth, PerConnection, Pool, ProxyProtocol, Server, TcpKeepalive,
+    Timeouts, TlsVersion, Tracing, Upstream, UpstreamTls,
 };
 use super::units::{written_duration, written_size};
 
@@ -25,7 +25,6 @@ const HIDDEN: &str = "***";
 pub fn shown(config: &Config) -> Value {
     let Config { server, listeners, upstreams, timeouts, routes, admin, metrics, log, tracing } =
         config;
-    let Tracing { propagate } = tracing;
     json!({
         "server": of_server(server),
         "listeners": named(listeners.iter().map(|one| (one.name.clone(), listener(one)))),
@@ -35,7 +34,7 @@ pub fn shown(config: &Config) -> Value {
         "admin": admin.as_ref().map_or_else(|| json!({ "bind": "off" }), of_admin),
         "metrics": of_metrics(metrics),
         "log": of_log(log),
-        "tracing": { "propagate": propagate },
+        "tracing": of_tracing(tracing),
     })
 }
 
@@ -311,6 +310,20 @@ fn of_log(log: &Log) -> Value {
         }),
         "file": file,
         "access": { "enabled": enabled, "stream_start": stream_start, "sample": sample.fraction() },
+    })
+}
+
+fn of_tracing(tracing: &Tracing) -> Value {
+    let Tracing { propagate, otlp } = tracing;
+    let Otlp { enabled, upstream, target, sample } = otlp;
+    json!({
+        "propagate": propagate,
+        "otlp": {
+            "enabled": enabled,
+            "upstream": upstream,
+            "target": target,
+            "sample": sample.fraction(),
+        },
     })
 }
 

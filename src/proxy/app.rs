@@ -23,6 +23,7 @@ use crate::http1::head::{HeadError, RequestHead, parse_request};
 use crate::live::kind::Kind;
 use crate::live::registry::Registry;
 use crate::telemetry::connections::{ConnectionMetrics, Refused, Spoken};
+use crate::telemetry::spans::Spans;
 
 /// What all listeners share.
 pub struct Shared {
@@ -32,12 +33,14 @@ pub struct Shared {
     pub registry: Arc<Registry>,
     /// Tells exchanges apart.
     pub ids: Ids,
+    /// Those that are sent elsewhere when they have ended.
+    pub spans: Spans,
 }
 
 impl Shared {
     /// For one configuration.
-    pub fn new(snapshot: Arc<Snapshot>, registry: Arc<Registry>) -> Self {
-        Self { snapshot: ArcSwap::new(snapshot), registry, ids: Ids::new() }
+    pub fn new(snapshot: Arc<Snapshot>, registry: Arc<Registry>, spans: Spans) -> Self {
+        Self { snapshot: ArcSwap::new(snapshot), registry, ids: Ids::new(), spans }
     }
 }
 

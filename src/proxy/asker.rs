@@ -13,6 +13,7 @@ use crate::policy::forward::{Question, Verdict};
 use crate::policy::memory::Memory;
 use crate::upstream::Upstream;
 use crate::upstream::connect::Connector;
+use crate::upstream::question;
 
 /// Most answers that are remembered, two KiB each at the most: clients of ten seconds, as a rule.
 const ANSWERS_MAX: usize = 10_000;
@@ -87,7 +88,7 @@ impl Asker {
 
     /// Puts the question to the server.
     async fn put(&self, question: &Question) -> Verdict {
-        let asked = (question.target.as_str(), &question.fields);
+        let asked = question::Question::get(&question.target, &question.fields);
         let limit = self.rules.timeout;
         let answer = timeout(limit, async {
             let _turn = self.turns.acquire().await.ok()?;

@@ -6,18 +6,20 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::admit::{self, Admitted};
 use super::app::{Context, date};
+use super::details;
 use super::enter::{self, Entry, Stop};
 use super::forward;
 use super::reply::{CLIENT_LEFT, Denial, OwnField, Reply};
-use super::snapshot::Action;
+use super::snapshot::{Action, Taken};
 use crate::client::Client;
 use crate::clock;
-use crate::config::model::Respond;
+use crate::config::model::{Respond, Tracing};
 use crate::headers;
 use crate::http1::framing::Framing;
 use crate::http1::head::{RequestHead, Version};
 use crate::live::kind::Kind;
 use crate::live::reason::CloseReason;
+use crate::live::stream::Stream;
 use crate::policy::account::Account;
 use crate::policy::cors;
 use crate::policy::principal::Principal;
@@ -25,6 +27,7 @@ use crate::policy::streams::Permit;
 use crate::route::Query;
 use crate::telemetry::access::Record;
 use crate::telemetry::meter::Meter;
+use crate::telemetry::span::{Attempt, Details, Span};
 use crate::trace::Trace;
 
 /// Longest path kept for the log, in bytes.
@@ -68,6 +71,8 @@ pub struct Request {
     pub id: String,
     /// Its place in a trace, if `tracing.propagate`.
     pub trace: Option<Trace>,
+    /// What its span says besides, if it has one.
+    pub details: Option<Box<Details>>,
     /// It is among those that have lines in the log even if they go well.
     pub is_sampled: bool,
     /// The method.
@@ -160,6 +165,20 @@ impl Request {
         }
     }
 
+    /// Hands its span over, if it has one; `stream` has ended, after `attempts` in vain.
+    pub fn trace(
+        &self,
+        context: Context<'_>,
+        record: &Record<'_>,
+        stream: &Stream,
+        attempts: &[Attempt],
+    ) {
+        let (Some(details), Some(end)) = (&self.details, stream.ended()) else { return };
+        let ended = (stream.look(stream.began()), end);
+        let span = Span::of(record, details, self.started, ended, attempts);
+        span.into_iter().for_each(|span| context.shared.spans.push(span));
+    }
+
     /// Its line for the log, as far as the request tells.
     pub fn record(&self, context: Context<'_>, status: u16) -> Record<'_> {
         Record {
@@ -189,11 +208,15 @@ pub async fn run(context: Context<'_>, client: &mut Client, mut head: RequestHea
     let began = clock::now();
     let address = context.sender().client_address(&head);
     let (ids, config) = (&context.shared.ids, &context.snapshot.config);
-    let propagates = config.tracing.propagate;
+    let Tracing { propagate, otlp } = &config.tracing;
+    let trace =
+        propagate.then(|| Trace::of(&head.fields, || ids.random(), |id| otlp.samples(id.low())));
+    let has_span = otlp.enabled && trace.is_some_and(|trace| trace.is_sampled());
     let mut request = Request {
         started: clock::wall(),
         id: headers::request_id(&head).map_or_else(|| ids.request_id(), str::to_owned),
-        trace: propagates.then(|| Trace::of(&head.fields, || ids.random())),
+        trace,
+        details: has_span.then(|| details::details(context, &head, address)),
         // Not by the id: clients choose theirs, and might choose to be in no log.
         is_sampled: config.log.access.sample.takes(ids.random()),
         method: String::from_utf8_lossy(&head.method).into_owned(),
@@ -223,16 +246,19 @@ pub async fn run(context: Context<'_>, client: &mut Client, mut head: RequestHea
         preflight: cors::asked_method(&head),
         listener: context.listener,
     });
-    let Some((route, answers_preflight)) = route else {
+    let Some(Taken { route, path, answers_preflight }) = route else {
         let denial = Denial::new(404, "no_route", "no route takes this host, path and method");
         return unrouted(context, client, &request, began, &denial, rest).await;
     };
+    if let Some(details) = &mut request.details {
+        details.pattern = Some(details::pattern(path));
+    }
     let meter = Meter::new(Arc::clone(&route.metrics), began);
     match &route.action {
         Action::Respond(answer) => {
             let after = request.respond(client, answer, rest).await;
             let record = Record { route: &route.name, ..request.record(context, answer.status) };
-            finish(context, record, meter, after);
+            finish(context, &request, record, meter, after);
             after
         }
         Action::Proxy(rules, upstream) => {
@@ -254,7 +280,7 @@ pub async fn run(context: Context<'_>, client: &mut Client, mut head: RequestHea
                 Err(Stop::Left) => (CLIENT_LEFT, After::Gone),
             };
             let record = Record { route: &route.name, ..request.record(context, status) };
-            finish(context, record, meter, after);
+            finish(context, &request, record, meter, after);
             after
         }
     }
@@ -271,19 +297,20 @@ async fn unrouted(
 ) -> After {
     let after = request.deny(client, denial, rest).await;
     let meter = Meter::new(Arc::clone(&context.snapshot.unrouted), began);
-    finish(context, request.record(context, denial.status), meter, after);
+    finish(context, request, request.record(context, denial.status), meter, after);
     after
 }
 
 /// Counts and logs an answer of our own.
-fn finish(context: Context<'_>, record: Record<'_>, meter: Meter, after: After) {
+fn finish(context: Context<'_>, request: &Request, record: Record<'_>, meter: Meter, after: After) {
     let reason = match after {
         After::Gone => CloseReason::ClientClosed,
         _ => CloseReason::Completed,
     };
     context.shared.registry.past().answered();
-    let totals = meter.totals();
+    let (totals, stream) = (meter.totals(), Arc::clone(meter.stream()));
     let (_, duration) = meter.close(reason, record.status, clock::now());
+    request.trace(context, &record, &stream, &[]);
     context.snapshot.config.log.access.ended(record, reason, totals, duration);
 }
 

@@ -34,6 +34,7 @@ use crate::telemetry::access::Record;
 use crate::telemetry::limited::Limit;
 use crate::telemetry::meter::Meter;
 use crate::telemetry::metrics::PoolClose;
+use crate::telemetry::span::Attempt;
 use crate::upstream::Upstream;
 use crate::upstream::connection::Connection;
 use crate::upstream::endpoint::Endpoint;
@@ -73,6 +74,8 @@ pub(super) struct Reached {
     /// `new` or `reused`, once there was one.
     pub(super) connection: Option<&'static str>,
     pub(super) tries: u32,
+    /// Those after which there was another.
+    pub(super) attempts: Vec<Attempt>,
 }
 
 /// How it ended.
@@ -137,13 +140,14 @@ impl Forward<'_> {
                 (denial.status, self.request.deny(client, &denial, rest).await)
             }
         };
-        let totals = meter.totals();
+        let (totals, stream) = (meter.totals(), Arc::clone(meter.stream()));
         let (kind, duration) = meter.close(reason, status, clock::now());
         let record = Record {
             close_code: outcome.switched.and_then(|ended| ended.code),
             closed_by: outcome.switched.and_then(|ended| ended.closed_by),
             ..self.record(&outcome.reached, kind, status)
         };
+        self.request.trace(self.context, &record, &stream, &outcome.reached.attempts);
         self.context.snapshot.config.log.access.ended(record, reason, totals, duration);
         after
     }
@@ -168,10 +172,11 @@ impl Forward<'_> {
     /// whole.
     fn broken(&self, meter: Meter) -> After {
         let (reason, status) = (CloseReason::ProxyError, PROXY_ERROR);
-        let totals = meter.totals();
+        let (totals, stream) = (meter.totals(), Arc::clone(meter.stream()));
         let (kind, duration) = meter.close(reason, status, clock::now());
         let reached = Reached::default();
         let record = self.record(&reached, kind, status);
+        self.request.trace(self.context, &record, &stream, &[]);
         self.context.snapshot.config.log.access.ended(record, reason, totals, duration);
         After::Abort { patience: self.rules.stream.slow_client_timeout }
     }

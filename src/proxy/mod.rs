@@ -5,6 +5,7 @@ pub mod answer;
 pub mod app;
 pub mod asker;
 mod contain;
+mod details;
 pub mod early;
 pub mod enter;
 pub mod exchange;

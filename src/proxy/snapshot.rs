@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::guard::{Guard, GuardError};
 use super::limits::Limits;
-use crate::config::model::{self, Config, Proxy, Respond, Target};
-use crate::route::{Query, Router};
+use crate::config::model::{self, Config, PathPattern, Proxy, Respond, Target};
+use crate::route::{Found, Query, Router};
 use crate::telemetry::metrics::{Metrics, NONE, RouteMetrics};
 use crate::tls::TlsError;
 use crate::upstream::Upstream;
@@ -56,6 +56,16 @@ pub enum SnapshotError {
         /// Which file, and what is wrong with it.
         reason: GuardError,
     },
+}
+
+/// A request's route.
+pub struct Taken<'s> {
+    /// The route.
+    pub route: &'s Route,
+    /// The one of its path patterns by which it was found.
+    pub path: &'s PathPattern,
+    /// Whether it answers the request as a preflight.
+    pub answers_preflight: bool,
 }
 
 /// One route, ready for use.
@@ -121,9 +131,17 @@ impl Snapshot {
         self.upstreams.get(name)
     }
 
-    /// The route that takes the request, and whether it answers it as a preflight.
-    pub fn route(&self, query: Query<'_>) -> Option<(&Route, bool)> {
-        self.router.find(query).map(|found| (&self.routes[found.route], found.answers_preflight))
+    /// The route that takes the request.
+    pub fn route(&self, query: Query<'_>) -> Option<Taken<'_>> {
+        let Found { route, path, answers_preflight } = self.router.find(query)?;
+        Some(Taken { route: &self.routes[route], path, answers_preflight })
+    }
+
+    /// Who takes spans, and what it is asked for; none if nobody does.
+    pub fn collector(&self) -> Option<(&Arc<Upstream>, &str)> {
+        let otlp = &self.config.tracing.otlp;
+        let upstream = self.upstream(&otlp.upstream).filter(|_| otlp.enabled)?;
+        Some((upstream, &otlp.target))
     }
 }
 

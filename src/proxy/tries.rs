@@ -19,6 +19,7 @@ use crate::relay::gate::Gate;
 use crate::sse::dialect::{Dialects, Failure as Told};
 use crate::telemetry::limited::Limit;
 use crate::telemetry::metrics::ConnectResult;
+use crate::telemetry::span::Attempt;
 use crate::upstream::NoSeat;
 use crate::upstream::connect::{Connected, Limits, Want};
 use crate::upstream::connection::Connection;
@@ -411,7 +412,7 @@ impl<'f> Tries<'f> {
     }
 
     /// Whether to try again; if so, what comes next is prepared.
-    fn again(&mut self, link: &Relay<'_>, failure: Failure) -> bool {
+    fn again(&mut self, link: &mut Relay<'_>, failure: Failure) -> bool {
         let (rules, upstream) = (&self.forward.rules.retry, self.forward.upstream);
         let Some(again) = self.decide(link, failure) else { return false };
         let Some(seat) = &self.reached.seat else { return false };
@@ -423,6 +424,9 @@ impl<'f> Tries<'f> {
             return false;
         }
         upstream.count_retry(again.cause);
+        let at = clock::now().saturating_duration_since(link.meter().began());
+        let endpoint = seat.endpoint().source().shared_name();
+        self.reached.attempts.push(Attempt { at, endpoint, cause: again.cause.label() });
         self.wants_fresh = again.same_endpoint;
         if !again.same_endpoint {
             self.ask.tried.push(id);

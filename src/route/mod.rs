@@ -38,9 +38,11 @@ pub struct Query<'a> {
 
 /// The route that takes a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Found {
+pub struct Found<'r> {
     /// Its place in the configuration.
     pub route: usize,
+    /// The one of its path patterns that fits.
+    pub path: &'r PathPattern,
     /// The request is a preflight about one that this route would take, and this route answers it.
     pub answers_preflight: bool,
 }
@@ -72,11 +74,11 @@ impl Router {
     /// The route that takes the request. A preflight goes to the route that would take the request
     /// that it is about, if that has `cors`; else it is an OPTIONS like any other, and nobody but
     /// the upstream answers it: what a route's `cors` allows, it allows for itself.
-    pub fn find(&self, query: Query<'_>) -> Option<Found> {
+    pub fn find(&self, query: Query<'_>) -> Option<Found<'_>> {
         let first = |method| self.0.iter().find(|rule| rule.matches(Query { method, ..query }));
         let asked = query.preflight.and_then(first).filter(|rule| rule.cors);
         let rule = asked.or_else(|| first(query.method))?;
-        Some(Found { route: rule.route, answers_preflight: asked.is_some() })
+        Some(Found { route: rule.route, path: &rule.path, answers_preflight: asked.is_some() })
     }
 }
 
@@ -174,7 +176,8 @@ mod tests {
             ("a", "/inner/", "GET", 0),
         ] {
             let query = Query { host, path, method, preflight: None, listener: "web" };
-            let found = Found { route: expected, answers_preflight: false };
+            let path = &routes[expected].paths[0];
+            let found = Found { route: expected, path, answers_preflight: false };
             assert_eq!(router.find(query), Some(found), "{host}{path} {method}");
         }
         let query = Query { host: "a", path: "/", method: "GET", preflight: None, listener: "web" };

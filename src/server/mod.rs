@@ -16,5 +16,6 @@ pub mod reload;
 pub mod run;
 pub mod signal;
 pub mod sockets;
+mod spans;
 pub mod successor;
 pub mod upgrade;

@@ -22,6 +22,7 @@ use super::reload;
 use super::run::{Bound, RunError};
 use super::signal::{Heard, Signals, reopen_log};
 use super::sockets::{self, Sockets};
+use super::spans::Export;
 use super::upgrade::{Came, Successor, Upgrades};
 use crate::admin::control::{Command, Control, NotReloaded, Reloaded};
 use crate::admin::{AdminApp, Process, WATCHERS_MAX};
@@ -30,6 +31,7 @@ use crate::config::model::{Admin, Config, Metrics, TcpKeepalive};
 use crate::live::registry::Registry;
 use crate::proxy::app::Shared;
 use crate::proxy::snapshot::Snapshot;
+use crate::telemetry::spans::Spans;
 
 /// TCP keep-alive of the admin address, which has no key for it.
 pub(super) const ADMIN_KEEPALIVE: TcpKeepalive = TcpKeepalive {
@@ -63,6 +65,7 @@ pub struct Serving {
     admin: Option<Arc<Current<AdminApp>>>,
     admin_sockets: Sockets,
     upgrades: Upgrades,
+    export: Export,
     /// Why the configuration was not used, the last time that it was read.
     pub(super) last_error: Option<String>,
 }
@@ -79,7 +82,9 @@ impl Serving {
         metrics.set_build_info(env!("CARGO_PKG_VERSION"), revision);
         let registry = Arc::new(Registry::default());
         let snapshot = Arc::new(prepared.begin(&metrics));
-        let shared = Arc::new(Shared::new(snapshot, registry));
+        let (spans, queue) = Spans::new(&metrics);
+        let shared = Arc::new(Shared::new(snapshot, registry, spans));
+        let export = Export::start(queue, &shared);
         let limit = started.server.max_connections;
         let places = Places::new(limit.unwrap_or_else(descriptors::max_connections));
         let common = Common { shared, metrics, places };
@@ -101,6 +106,7 @@ impl Serving {
             admin: None,
             admin_sockets: Sockets::default(),
             upgrades: Upgrades::new(upgrade),
+            export,
             last_error: None,
             common,
         };
@@ -155,8 +161,12 @@ impl Serving {
         }
         self.process.ready.store(false, Ordering::Release);
         self.common.metrics.draining().set(1);
+        let draining = async {
+            drain(&rules, &registry, &mut self.listeners, &self.common.places).await;
+            self.export.finish().await;
+        };
         tokio::select! {
-            () = drain(&rules, &registry, &mut self.listeners, &self.common.places) => {}
+            () = draining => {}
             signal = signals.end() => tracing::warn!(signal, "ending at once"),
             // They cannot be granted any more, but are answered.
             () = decline(&mut commands, &registry) => {}

@@ -148,6 +148,8 @@ families! {
         "Requests that were not let in.", &["route", "reason"]);
     log_lines_dropped: IntCounterVec = counter("log_lines_dropped_total",
         "Log lines dropped because nobody read the log.", &[]);
+    spans_dropped: IntCounterVec = counter("spans_dropped_total",
+        "Spans dropped because nobody took them, or not soon enough.", &[]);
     config_reloads: IntCounterVec = counter("config_reloads_total",
         "Times that the configuration was read anew.", &["result"]);
     config_last_reload_successful: IntGaugeVec = gauge("config_last_reload_successful",
@@ -247,6 +249,11 @@ impl Metrics {
     /// The `draining` gauge.
     pub fn draining(&self) -> IntGauge {
         self.draining.with_label_values::<&str>(&[])
+    }
+
+    /// The counter of spans that were dropped.
+    pub fn spans_dropped(&self) -> IntCounter {
+        self.spans_dropped.with_label_values::<&str>(&[])
     }
 
     /// Handles for one listener; all label sets exist from here on.

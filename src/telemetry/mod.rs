@@ -11,4 +11,6 @@ mod outcome;
 pub mod panics;
 mod series;
 mod sink;
+pub mod span;
+pub mod spans;
 mod text;

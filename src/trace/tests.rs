@@ -20,10 +20,15 @@ fn counted() -> impl FnMut() -> u64 {
     }
 }
 
+/// Nobody records.
+fn nothing(_: TraceId) -> bool {
+    false
+}
+
 /// What goes on of a request with these fields.
 fn through(list: &[(&'static str, &str)]) -> (String, String) {
     let mut fields = fields(list);
-    Trace::of(&fields, counted()).write(&mut fields);
+    Trace::of(&fields, counted(), nothing).write(&mut fields);
     let all = |name| {
         let all: Vec<_> = fields.all(name).map(|value| String::from_utf8_lossy(value)).collect();
         all.join(",")
@@ -106,7 +111,7 @@ fn only_the_flags_that_are_known_go_on() {
         let value = format!("00-{TRACE}-{SPAN}-{came}");
         let (parent, _) = through(&[(PARENT, &value)]);
         assert_eq!(parent, format!("00-{TRACE}-0000000000000001-{goes}"));
-        let trace = Trace::of(&fields(&[(PARENT, &value)]), counted());
+        let trace = Trace::of(&fields(&[(PARENT, &value)]), counted(), nothing);
         assert_eq!(trace.is_sampled(), goes.ends_with(['1', '3']));
         assert_eq!(trace.parent.map(|span| span.to_string()).as_deref(), Some(SPAN));
     }
@@ -126,9 +131,26 @@ fn without_a_parent_a_trace_begins_and_is_not_sampled() {
         let (parent, state) = through(case);
         assert_eq!((parent.as_str(), state.as_str()), (begun.as_str(), ""), "{case:?}");
     }
-    let trace = Trace::of(&Fields::default(), || 0);
+    let trace = Trace::of(&Fields::default(), || 0, nothing);
     assert_ne!((trace.id.0, trace.span.0), (0, 0), "zero is no id");
     assert_eq!(trace.parent, None);
+}
+
+#[test]
+fn who_records_decides_about_traces_that_begin_here_and_about_no_other() {
+    let begun = |samples: bool| Trace::of(&Fields::default(), counted(), |_| samples);
+    assert_eq!(begun(true).flags(), SAMPLED | RANDOM);
+    assert!(begun(true).is_sampled() && !begun(false).is_sampled());
+    let all = Trace::of(&Fields::default(), counted(), |id| {
+        assert_eq!((id.low(), id.bytes()), (3, (2_u128 << 64 | 3).to_be_bytes()));
+        true
+    });
+    assert_eq!(all.span.bytes(), [0, 0, 0, 0, 0, 0, 0, 1]);
+    for flags in ["00", "01"] {
+        let value = format!("00-{TRACE}-{SPAN}-{flags}");
+        let trace = Trace::of(&fields(&[(PARENT, &value)]), counted(), |_| panic!("it was asked"));
+        assert_eq!(trace.is_sampled(), flags == "01", "its parent decides");
+    }
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub mod endpoint;
 pub mod health;
 pub mod http2;
 pub mod learn;
-mod question;
+pub mod question;
 pub mod queue;
 pub mod replay;
 pub mod resolver;

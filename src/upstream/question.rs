@@ -1,4 +1,4 @@
-//! A question of the proxy's own: a GET, and the head of its answer.
+//! A question of the proxy's own: a request, and the head of its answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,30 +19,49 @@ use crate::http1::head::{ResponseHead, Version, parse_response};
 /// Largest head of an answer, and longest body that is read for the sake of the connection.
 const ANSWER_MAX_BYTES: usize = 16 * 1024;
 
+/// What is asked. It may be asked twice: a connection may have been closed while it was idle.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'q> {
+    /// The method.
+    pub method: &'static str,
+    /// The target, in origin form.
+    pub target: &'q str,
+    /// The fields, without a `Host` and a length.
+    pub fields: &'q Fields,
+    /// The body; none if it is empty.
+    pub body: &'q [u8],
+}
+
+impl<'q> Question<'q> {
+    /// A GET for `target`.
+    pub fn get(target: &'q str, fields: &'q Fields) -> Self {
+        Self { method: "GET", target, fields, body: &[] }
+    }
+}
+
 impl Upstream {
-    /// Asks one of the endpoints for `target`, with these fields and a `Host`, on a kept connection
-    /// if there is one; `None` if there was no proper answer within `limit`.
+    /// Asks one of the endpoints, on a kept connection if there is one; `None` if there was no
+    /// proper answer within `limit`.
     pub async fn ask(
         self: &Arc<Self>,
         connector: &Connector,
-        (target, fields): (&str, &Fields),
+        question: Question<'_>,
         limit: Duration,
     ) -> Option<ResponseHead> {
-        timeout(limit, self.ask_patiently(connector, target, fields, limit)).await.ok().flatten()
+        timeout(limit, self.ask_patiently(connector, question, limit)).await.ok().flatten()
     }
 
     async fn ask_patiently(
         self: &Arc<Self>,
         connector: &Connector,
-        target: &str,
-        fields: &Fields,
+        question: Question<'_>,
         limit: Duration,
     ) -> Option<ResponseHead> {
         let pool = &self.config().pool;
         let nowhere = Queue { size: 0, timeout: limit };
         let mut seat = self.seat(&Ask::default(), 0, &nowhere).await.ok()?;
         let endpoint = Arc::clone(seat.endpoint());
-        let request = encode(target, endpoint.authority(), fields);
+        let request = encode(question, endpoint.authority());
         let limits = Limits { connect: limit, tls: limit };
         let mut want = Want::Any;
         loop {
@@ -76,14 +95,19 @@ impl Upstream {
     }
 }
 
-fn encode(target: &str, authority: &str, fields: &Fields) -> Vec<u8> {
-    let mut all = Fields::with_capacity(fields.iter().count() + 1);
+fn encode(question: Question<'_>, authority: &str) -> Vec<u8> {
+    let Question { method, target, fields, body } = question;
+    let mut all = Fields::with_capacity(fields.iter().count() + 2);
     all.append("Host", authority.to_owned());
     for field in fields.iter() {
         all.append(field.name.clone(), field.value.clone());
     }
-    let mut request = Vec::with_capacity(512);
-    encode::request_head(&mut request, b"GET", target.as_bytes(), &all);
+    if !body.is_empty() {
+        all.append("Content-Length", body.len().to_string());
+    }
+    let mut request = Vec::with_capacity(512 + body.len());
+    encode::request_head(&mut request, method.as_bytes(), target.as_bytes(), &all);
+    request.extend_from_slice(body);
     request
 }
 

@@ -52,6 +52,10 @@ fn every_configuration_is_a_good_one() {
             std::fs::write(place, block).unwrap();
         }
         for block in whole {
+            // A build without spans refuses it, and says why.
+            if block.contains("otlp = { enabled = true") && !cfg!(feature = "otlp") {
+                continue;
+            }
             let config = files.path().join("longwire.toml");
             std::fs::write(&config, block.replace(FOLDER, files.path().to_str().unwrap())).unwrap();
             let output = longwire(&["check", "-c", config.to_str().unwrap()]);

@@ -90,6 +90,9 @@ mod monitoring;
 mod names;
 /// A real Prometheus, next to what clients measure themselves.
 mod observe;
+/// Spans, as a collector takes them; only in a build that has them.
+#[cfg(feature = "otlp")]
+mod otlp;
 /// The Debian package, the manual page and the completions in it.
 mod packages;
 /// Programs that nobody here wrote: a browser, curl, Node, Python, nginx, promtool.

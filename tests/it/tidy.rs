@@ -30,7 +30,11 @@ fn product(text: &str) -> &str {
 const LAYERS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     ("cli", &["config", "demo", "server", "telemetry"]),
-    ("server", &["admin", "proxy", "client", "config", "live", "telemetry", "clock", "tls"]),
+    (
+        "server",
+        &["admin", "proxy", "otlp", "client", "config", "live", "telemetry", "clock", "tls"],
+    ),
+    ("otlp", &["upstream", "http1", "telemetry", "clock"]),
     (
         "admin",
         &["proxy", "policy", "upstream", "client", "http1", "live", "config", "telemetry", "clock"],

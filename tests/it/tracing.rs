@@ -3,9 +3,9 @@ use serde_json::Value;
 use crate::harness::{Peer, Proxy, Response, Upstream, soon};
 use crate::websocket::{AGREE, ASK};
 
-const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
-const SPAN: &str = "00f067aa0ba902b7";
+pub const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+pub const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+pub const SPAN: &str = "00f067aa0ba902b7";
 const OFF: &str = "[tracing]\npropagate = false";
 
 /// The value of the only field of that name.
@@ -20,7 +20,7 @@ fn field(head: &str, name: &str) -> Option<String> {
 }
 
 /// Trace, span and flags of the `traceparent` in a request.
-fn parent(request: &str) -> [String; 3] {
+pub fn parent(request: &str) -> [String; 3] {
     let value = field(request, "traceparent").unwrap_or_else(|| panic!("none in {request}"));
     let parts: Vec<_> = value.split('-').map(str::to_owned).collect();
     let [version, trace, span, flags] = parts.try_into().unwrap();

@@ -5,15 +5,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::fields::field_name;
-use super::matching::request_target;
-use super::upstream::of_url;
+use super::upstream::{of_url, url_and_target};
 use crate::config::defaults::{self, DURATION_MIN};
 use crate::config::model::{
     Algorithm, ApiKey, ApiKeyAuth, Auth, ForwardAuth, JwtAuth, KeySource, Upstream,
 };
 use crate::config::read::{Place, Table, Value, Written, is_name};
 use crate::config::units::Invalid;
-use crate::config::url::{self, Url};
+use crate::config::url::Url;
 
 /// The words of `type`.
 #[derive(Clone, Copy)]
@@ -243,7 +242,7 @@ fn forward(table: &mut Table<'_>, upstreams: &mut Vec<Upstream>) -> ForwardAuth 
     let (upstream, target) = url
         .and_then(|value| {
             let (url, target) = value.parse(AN_AUTH_URL, auth_url)?.value;
-            Some((of_url(url, &value, upstreams), target))
+            Some((of_url(url, (value.reader(), value.place()), upstreams), target))
         })
         .unwrap_or_default();
     let limits = (DURATION_MIN, defaults::AUTH_TIMEOUT_MAX);
@@ -289,15 +288,8 @@ fn shown_field(text: &str) -> Result<String, Invalid> {
 
 /// Where the server is, and what it is asked for.
 fn auth_url(text: &str) -> Result<(Url, String), Invalid> {
-    let authority = text.find("://").map_or(text.len(), |at| at + "://".len());
-    let path = text[authority..].find(['/', '?', '#']).map_or(text.len(), |at| authority + at);
-    let as_url = |invalid: Invalid| Invalid { expected: AN_AUTH_URL.to_owned(), ..invalid };
-    let url = url::endpoint(&text[..path]).map_err(as_url)?;
-    let target = match &text[path..] {
-        "" => "/".to_owned(),
-        target => request_target(target).map_err(as_url)?,
-    };
-    Ok((url, target))
+    let (url, target) = url_and_target(text, AN_AUTH_URL)?;
+    Ok((url, target.unwrap_or_else(|| "/".to_owned())))
 }
 
 /// The name of a field, in lower case.

@@ -1,7 +1,7 @@
-//! `[log]` and `[tracing]`: what is written of exchanges, and how they are found elsewhere.
+//! `[log]`: what is written of exchanges.
 
 use crate::config::defaults;
-use crate::config::model::{AccessLog, Level, Log, LogFormat, Share, Tracing};
+use crate::config::model::{AccessLog, Level, Log, LogFormat, Share};
 use crate::config::read::Table;
 use crate::config::units::file;
 
@@ -30,15 +30,8 @@ pub(super) fn log(mut table: Table<'_>) -> Log {
     Log { level, format, file: path.map(|path| path.value), access: access_log }
 }
 
-/// Reads `[tracing]`.
-pub(super) fn tracing(mut table: Table<'_>) -> Tracing {
-    let propagate = table.boolean("propagate", defaults::TRACING_PROPAGATE);
-    table.finish();
-    Tracing { propagate }
-}
-
 /// A number from 0 to 1.
-fn share(table: &mut Table<'_>, key: &'static str, default: Share) -> Share {
+pub(super) fn share(table: &mut Table<'_>, key: &'static str, default: Share) -> Share {
     let number = table.take(key).and_then(|value| value.number(0.0, 1.0));
     number.map_or(default, Share::new)
 }

@@ -27,6 +27,7 @@ mod route;
 mod server;
 #[cfg(test)]
 mod tests;
+mod tracing;
 mod upstream;
 mod websocket;
 
@@ -43,7 +44,8 @@ pub(super) fn config(mut root: Table<'_>) -> Config {
     binds.extend(admin_bind);
     let metrics = root.single("metrics", metrics);
     let log = root.single("log", log::log);
-    let tracing = root.single("tracing", log::tracing);
+    let has_otlp = cfg!(feature = "otlp");
+    let tracing = root.single("tracing", |table| tracing::tracing(table, &mut upstreams, has_otlp));
     root.finish();
     check::binds(reader, binds);
     check::ties(reader, &routes);

@@ -142,7 +142,7 @@ fn upstream_name(value: &Value<'_>, upstreams: &mut Vec<Upstream>) -> Option<Str
     })?;
     match reference.value {
         Reference::Named(name) => Some(name),
-        Reference::Url(url) => Some(of_url(url, value, upstreams)),
+        Reference::Url(url) => Some(of_url(url, (value.reader(), value.place()), upstreams)),
     }
 }
 

@@ -1,16 +1,17 @@
-//! `[upstreams.NAME]`, and the anonymous upstreams of routes.
+//! `[upstreams.NAME]`, and the anonymous upstreams that are URLs elsewhere.
 
 use std::net::Ipv6Addr;
 
 use super::balance::balance;
 use super::endpoint::{self, ReadEndpoint, endpoints};
 use super::health::health;
+use super::matching::request_target;
 use super::pool::pool;
 use crate::config::defaults;
 use crate::config::model::{Upstream, UpstreamTls};
-use crate::config::read::{Place, Reader, Table, Value};
+use crate::config::read::{Place, Reader, Table};
 use crate::config::units::{Invalid, file};
-use crate::config::url::{Url, is_host_name};
+use crate::config::url::{self, Url, is_host_name};
 
 /// Reads `[upstreams]`. None at all is fine, as routes may have URLs.
 pub(super) fn upstreams(table: Table<'_>) -> Vec<Upstream> {
@@ -18,14 +19,31 @@ pub(super) fn upstreams(table: Table<'_>) -> Vec<Upstream> {
     named.into_iter().map(|(name, table)| upstream(name, table)).collect()
 }
 
-/// The name of the upstream that a URL is; adds it to `upstreams` unless it is there already. The
-/// URL is written at `value`.
-pub(super) fn of_url(url: Url, value: &Value<'_>, upstreams: &mut Vec<Upstream>) -> String {
+/// The name of the upstream that a URL is, which is written at that place; adds it to `upstreams`
+/// unless it is there already.
+pub(super) fn of_url(
+    url: Url,
+    (reader, place): (&Reader<'_>, &Place),
+    upstreams: &mut Vec<Upstream>,
+) -> String {
     let name = url.unique_name();
     if !upstreams.iter().any(|upstream| upstream.name == name) {
-        upstreams.push(anonymous(url, value.reader(), value.place()));
+        upstreams.push(anonymous(url, reader, place));
     }
     name
+}
+
+/// Where a server is, and what it is asked for if the URL says more than that.
+pub(super) fn url_and_target(text: &str, expected: &str) -> Result<(Url, Option<String>), Invalid> {
+    let authority = text.find("://").map_or(text.len(), |at| at + "://".len());
+    let path = text[authority..].find(['/', '?', '#']).map_or(text.len(), |at| authority + at);
+    let as_url = |invalid: Invalid| Invalid { expected: expected.to_owned(), ..invalid };
+    let url = url::endpoint(&text[..path]).map_err(as_url)?;
+    let target = match &text[path..] {
+        "" => None,
+        target => Some(request_target(target).map_err(as_url)?),
+    };
+    Ok((url, target))
 }
 
 /// The upstream of a URL, which is written at `place`. All its settings are defaults.

@@ -76,6 +76,30 @@ impl Share {
 pub struct Tracing {
     /// Whether `traceparent` is read and written; else it passes like any other field.
     pub propagate: bool,
+    /// `tracing.otlp`: where spans go.
+    pub otlp: Otlp,
+}
+
+/// `tracing.otlp`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Otlp {
+    /// Whether there are any. If so, `propagate` is on, too.
+    pub enabled: bool,
+    /// Name of the upstream that takes them, in [`Config::upstreams`] if this is enabled.
+    ///
+    /// [`Config::upstreams`]: super::Config::upstreams
+    pub upstream: String,
+    /// What it is asked for.
+    pub target: String,
+    /// Of the traces that begin here, those that are recorded.
+    pub sample: Share,
+}
+
+impl Otlp {
+    /// Whether a trace that begins here is recorded; `low` are the last 64 bits of its id.
+    pub fn samples(&self, low: u64) -> bool {
+        self.enabled && self.sample.takes(low)
+    }
 }
 
 #[cfg(test)]

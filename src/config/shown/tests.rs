@@ -64,6 +64,8 @@ fn values_are_written_as_a_file_writes_them() {
         ("/admin/token", Value::Null),
         ("/admin/allow_kill", json!(true)),
         ("/metrics/per_connection/max_series", json!(200)),
+        ("/tracing/otlp/upstream", json!("127.0.0.1:4318")),
+        ("/tracing/otlp/target", json!("/v1/traces")),
     ] {
         assert_eq!(shown.pointer(pointer), Some(&expected), "{pointer} of {shown:#}");
     }

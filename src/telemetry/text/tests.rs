@@ -75,7 +75,7 @@ fn ended(record: Record<'_>, reason: CloseReason) {
 
 #[test]
 fn an_exchange_has_columns() {
-    let trace = Trace::of(&Default::default(), || 7);
+    let trace = Trace::of(&Default::default(), || 7, |_| false);
     let found = lines(false, || {
         LOG.opened(Record { trace: Some(trace), ..record() });
         ended(record(), CloseReason::Completed);
