@@ -1,0 +1,23 @@
+//! Ties threads and processes to one core.
+
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity, set_current_timer_slack};
+
+/// The last core that this process may use: interrupts mostly go to the first.
+pub(crate) fn last_core() -> usize {
+    let allowed = sched_getaffinity(None).unwrap_or_default();
+    (0..CpuSet::MAX_CPU).rev().find(|core| allowed.is_set(*core)).unwrap_or(0)
+}
+
+/// Ties this thread, and all that it starts, to a core.
+pub(crate) fn to(core: usize) {
+    let mut set = CpuSet::new();
+    set.set(core);
+    if let Err(error) = sched_setaffinity(None, &set) {
+        eprintln!("compare: cannot pin to core {core}: {error}");
+    }
+}
+
+/// Timers of this thread fire when they are due, not up to 50 µs later.
+pub(crate) fn sharp_timers() {
+    let _ = set_current_timer_slack(std::num::NonZeroU64::new(1));
+}

@@ -1,0 +1,48 @@
+//! What can be measured: each scenario is a question, its columns, and a function that measures one proxy
+//! once.
+
+mod cpu;
+mod memory;
+
+use crate::peers::Peer;
+
+/// What is the same for all measurements.
+pub(crate) struct Settings {
+    /// How long a window is.
+    pub(crate) seconds: f64,
+    /// The core to which origin, client and proxy are tied.
+    pub(crate) core: usize,
+}
+
+/// A value that is measured.
+pub(crate) struct Column {
+    pub(crate) title: &'static str,
+    /// Behind the point.
+    pub(crate) digits: usize,
+    /// Whether the relay's value is what it costs at least.
+    pub(crate) against_relay: bool,
+}
+
+/// One measurement of one proxy.
+pub(crate) struct Measured {
+    /// As many as there are columns.
+    pub(crate) values: Vec<f64>,
+    /// CPU of other processes meanwhile, as a share of a core.
+    pub(crate) others: f64,
+}
+
+pub(crate) struct Scenario {
+    /// What it is called in `--scenario`.
+    pub(crate) name: &'static str,
+    pub(crate) title: &'static str,
+    /// How it is measured, in a sentence.
+    pub(crate) how: &'static str,
+    pub(crate) columns: &'static [Column],
+    /// Whether there is anything to measure without a proxy.
+    pub(crate) direct: bool,
+    pub(crate) measure: fn(&Settings, &dyn Peer) -> anyhow::Result<Measured>,
+}
+
+/// All of them, in the order in which they run.
+pub(crate) const ALL: &[Scenario] =
+    &[cpu::SSE, cpu::WEBSOCKET, cpu::JSON, memory::SSE, memory::WEBSOCKET, memory::STALLED];
