@@ -2,10 +2,10 @@
 //!
 //! - `/json` a small JSON response, with its length, kept alive;
 //! - `/one` an event stream of one event, ended properly;
-//! - `/sse/paced`, `/sse/idle`, `/sse/flood` and the same below `/ws/`: events at a rate, one event and
-//!   then silence, events as fast as they are taken.
+//! - `/sse/paced`, `/sse/idle` and the same below `/ws/`: events at a rate; one event and then silence;
+//! - `/sse/flood`: events as fast as they are taken, many in a write.
 //!
-//! One event is one write. The paced streams are spread evenly over the tick, as real streams are not in
+//! Else one event is one write. The paced streams are spread evenly over the tick, as real streams are not in
 //! step: the n-th begins at the fraction n * 0.618... of it, which leaves no large gap for any number.
 
 mod connection;
@@ -85,6 +85,9 @@ impl Drop for Origin {
 /// The listener's token; connections have their place in the table.
 const LISTENER: usize = usize::MAX;
 
+/// Events of a flood in a write.
+const BATCH: usize = 32;
+
 /// How often it looks whether it should stop.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -103,6 +106,8 @@ struct Server {
     paced: u64,
     sse: Framed,
     websocket: Framed,
+    /// What a flood writes at once.
+    batch: Vec<u8>,
 }
 
 impl Server {
@@ -121,6 +126,7 @@ impl Server {
             paced: 0,
             sse: Framed::new(Form::Sse),
             websocket: Framed::new(Form::WebSocket),
+            batch: Framed::new(Form::Sse).at(clock::now()).repeat(BATCH),
         })
     }
 
@@ -236,34 +242,21 @@ impl Server {
                 self.timers.push(Reverse(((tick * period) as u64, place, connection.number)));
                 Role::Paced(form)
             }
-            "flood" => Role::Flood(form),
+            "flood" => Role::Flood,
             _ => Role::Silent,
         };
         sent
     }
 
-    /// Writes what waits, and for a flood more.
+    /// Writes what waits, and for a flood some more.
     fn flood(&mut self, place: usize) -> bool {
         let Some(connection) = self.connections[place].as_mut() else { return false };
-        let Role::Flood(form) = connection.role else { return connection.flush() };
-        // So many at once, so that one does not starve the others.
-        for _ in 0..64 {
-            if !connection.flush() {
-                return false;
-            }
-            if connection.is_blocked() {
-                break;
-            }
-            let event = match form {
-                Form::Sse => self.sse.at(clock::now()),
-                Form::WebSocket => self.websocket.at(clock::now()),
-            };
-            self.seen.flooded.fetch_add(event.len() as u64, Ordering::Relaxed);
-            if !connection.send(event) {
-                return false;
-            }
+        let mut alive = connection.flush();
+        if alive && connection.role == Role::Flood && !connection.is_blocked() {
+            self.seen.flooded.fetch_add(self.batch.len() as u64, Ordering::Relaxed);
+            alive = connection.send(&self.batch);
         }
-        true
+        alive
     }
 
     /// Does what is due.
@@ -289,7 +282,7 @@ impl Server {
                         Form::WebSocket => self.websocket.at(now),
                     })
                 }
-                Role::Silent | Role::Flood(_) => true,
+                Role::Silent | Role::Flood => true,
             };
             if !alive {
                 self.close(place)?;

@@ -1,7 +1,10 @@
 //! The proxies: where each is found, and how its experts would set it up for streams. One core, so one
 //! worker; no access log; long timeouts; connections to the upstream kept alive; nothing buffered.
 
+mod bare;
+mod caddy;
 mod direct;
+mod envoy;
 mod haproxy;
 mod longwire;
 mod nginx;
@@ -83,18 +86,27 @@ pub(crate) fn installed(builds: &[Build]) -> Vec<Box<dyn Peer>> {
     if let Some(path) = found("haproxy") {
         peers.push(Box::new(haproxy::HaProxy(path)));
     }
+    if let Some(path) = found("envoy") {
+        peers.push(Box::new(envoy::Envoy(path)));
+    }
+    if let Some(path) = found("caddy") {
+        peers.push(Box::new(caddy::Caddy(path)));
+    }
+    if let Some(bare) = bare::Bare::found() {
+        peers.push(Box::new(bare));
+    }
     peers
 }
 
 /// What the second copy of a build has behind its name.
 pub(crate) const TWIN: &str = "(again)";
 
-/// A program in PATH, or where Debian puts servers.
+/// A program in PATH, where Debian puts servers, or where `make bench-compare` puts Python packages.
 fn found(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
-        .chain(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from))
-        .map(|folder| folder.join(program))
+        .chain(["/usr/sbin", "/usr/local/sbin", "target/compare/venv/bin"].map(PathBuf::from))
+        .filter_map(|folder| std::path::absolute(folder.join(program)).ok())
         .find(|file| file.is_file())
 }
 

@@ -2,7 +2,9 @@
 //! once.
 
 mod cpu;
+mod latency;
 mod memory;
+mod upstream;
 
 use crate::peers::Peer;
 
@@ -19,8 +21,17 @@ pub(crate) struct Column {
     pub(crate) title: &'static str,
     /// Behind the point.
     pub(crate) digits: usize,
-    /// Whether the relay's value is what it costs at least.
-    pub(crate) against_relay: bool,
+    /// What it is compared with, in a column of its own.
+    pub(crate) against: Option<Against>,
+}
+
+/// What a value is compared with, in the same round.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Against {
+    /// A multiple of the relay's: what it costs at least.
+    Relay,
+    /// What is added to what it is without a proxy.
+    Direct,
 }
 
 /// One measurement of one proxy.
@@ -44,5 +55,15 @@ pub(crate) struct Scenario {
 }
 
 /// All of them, in the order in which they run.
-pub(crate) const ALL: &[Scenario] =
-    &[cpu::SSE, cpu::WEBSOCKET, cpu::JSON, memory::SSE, memory::WEBSOCKET, memory::STALLED];
+pub(crate) const ALL: &[Scenario] = &[
+    cpu::SSE,
+    cpu::WEBSOCKET,
+    cpu::JSON,
+    latency::LATENCY,
+    memory::SSE,
+    memory::WEBSOCKET,
+    memory::STALLED,
+    upstream::REUSE,
+    upstream::CANCEL,
+    upstream::RACE,
+];

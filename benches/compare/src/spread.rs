@@ -26,6 +26,15 @@ impl Spread {
     }
 }
 
+/// The value below which this share of the values lies; 0 of no values.
+pub(crate) fn quantile(values: &mut [f64], share: f64) -> f64 {
+    if values.is_empty() {
+        return 0.0;
+    }
+    let at = ((values.len() - 1) as f64 * share).round() as usize;
+    *values.select_nth_unstable_by(at, f64::total_cmp).1
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,5 +46,13 @@ mod tests {
         assert_eq!(of(&[2.0]).as_deref(), Some("2.0 (2.0–2.0)"));
         assert_eq!(of(&[3.0, 1.0, 2.0]).as_deref(), Some("2.0 (1.0–3.0)"));
         assert_eq!(of(&[4.0, 1.0, 2.0, 3.0]).as_deref(), Some("2.5 (1.0–4.0)"));
+    }
+
+    #[test]
+    fn quantiles_are_values_that_occurred() {
+        let mut values: Vec<f64> = (0..=100).rev().map(f64::from).collect();
+        assert_eq!(quantile(&mut values, 0.5), 50.0);
+        assert_eq!(quantile(&mut values, 0.99), 99.0);
+        assert_eq!(quantile(&mut [], 0.5), 0.0);
     }
 }

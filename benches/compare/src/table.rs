@@ -1,6 +1,6 @@
 //! What was found, as Markdown.
 
-use crate::scenario::{Measured, Scenario};
+use crate::scenario::{Against, Measured, Scenario};
 use crate::spread::Spread;
 
 /// The measurements of one proxy, a round each; a round may have failed.
@@ -15,62 +15,74 @@ impl Row {
         self.rounds.iter().flatten().map(|measured| measured.values[at]).collect()
     }
 
-    /// A column as a multiple of another row's, round by round.
-    fn against(&self, other: &Self, at: usize) -> Vec<f64> {
+    /// A column compared with another row's, round by round.
+    fn against(&self, other: &Self, at: usize, compare: fn(f64, f64) -> f64) -> Vec<f64> {
         let rounds = self.rounds.iter().zip(&other.rounds);
         rounds
             .filter_map(|(own, other)| match (own, other) {
-                (Ok(own), Ok(other)) => Some(own.values[at] / other.values[at]),
+                (Ok(own), Ok(other)) => Some(compare(own.values[at], other.values[at])),
                 _ => None,
             })
             .collect()
     }
 }
 
+/// A column of a table: its title, and its cell for a row.
+type Shown<'a> = (String, Box<dyn Fn(&Row) -> String + 'a>);
+
+/// The columns of a scenario, and beside each what it is compared with, if that was measured.
+fn columns<'a>(scenario: &'a Scenario, rows: &'a [Row]) -> Vec<Shown<'a>> {
+    let mut shown: Vec<Shown<'a>> = vec![("proxy".to_owned(), Box::new(|row| row.name.clone()))];
+    for (at, column) in scenario.columns.iter().enumerate() {
+        let digits = column.digits;
+        shown.push((column.title.to_owned(), Box::new(move |row| cell(&row.column(at), digits))));
+        let (base, title, digits, compare): (_, _, _, fn(f64, f64) -> f64) = match column.against {
+            None => continue,
+            Some(Against::Relay) => ("relay", "× relay", 2, |own, relay| own / relay),
+            Some(Against::Direct) => ("direct", "added", digits, |own, direct| own - direct),
+        };
+        if let Some(base) = rows.iter().find(|row| row.name == base) {
+            shown.push((
+                title.to_owned(),
+                Box::new(move |row| cell(&row.against(base, at, compare), digits)),
+            ));
+        }
+    }
+    shown.push((
+        "others, % of a core".to_owned(),
+        Box::new(|row| {
+            let rounds = row.rounds.iter().flatten();
+            cell(&rounds.map(|measured| measured.others * 100.0).collect::<Vec<_>>(), 0)
+        }),
+    ));
+    shown
+}
+
 /// A table, with its heading and what went wrong.
 pub(crate) fn markdown(scenario: &Scenario, rows: &[Row]) -> String {
-    let relay = rows.iter().find(|row| row.name == "relay");
-    let ratio_at = scenario.columns.iter().position(|column| column.against_relay);
-    let mut heads = vec!["proxy".to_owned()];
-    for (at, column) in scenario.columns.iter().enumerate() {
-        heads.push(column.title.to_owned());
-        if Some(at) == ratio_at && relay.is_some() {
-            heads.push("× relay".to_owned());
-        }
-    }
-    heads.push("others, % of a core".to_owned());
+    let columns = columns(scenario, rows);
     let mut text = format!("## {}\n\n{}\n\n", scenario.title, scenario.how);
-    text += &line(&heads);
-    text += &format!("|{}\n", "---|".repeat(heads.len()));
-    let mut failures = String::new();
+    text += &line(columns.iter().map(|(title, _)| title.clone()));
+    text += &format!("|{}\n", "---|".repeat(columns.len()));
     for row in rows {
-        let mut cells = vec![row.name.clone()];
-        for (at, column) in scenario.columns.iter().enumerate() {
-            cells.push(cell(&row.column(at), column.digits));
-            if Some(at) == ratio_at
-                && let Some(relay) = relay
-            {
-                cells.push(cell(&row.against(relay, at), 2));
-            }
-        }
-        let others: Vec<_> =
-            row.rounds.iter().flatten().map(|measured| measured.others * 100.0).collect();
-        cells.push(cell(&others, 0));
-        text += &line(&cells);
-        for (round, failure) in row.rounds.iter().enumerate() {
-            if let Err(error) = failure {
-                failures += &format!("- {}, round {}: {error}\n", row.name, round + 1);
-            }
-        }
+        text += &line(columns.iter().map(|(_, cell)| cell(row)));
     }
+    let failures: Vec<_> = rows.iter().flat_map(failures).collect();
     if !failures.is_empty() {
-        text += &format!("\n{failures}");
+        text += &format!("\n{}\n", failures.join("\n"));
     }
     text
 }
 
-fn line(cells: &[String]) -> String {
-    format!("| {} |\n", cells.join(" | "))
+fn failures(row: &Row) -> impl Iterator<Item = String> {
+    row.rounds.iter().enumerate().filter_map(|(round, measured)| {
+        let error = measured.as_ref().err()?;
+        Some(format!("- {}, round {}: {error}", row.name, round + 1))
+    })
+}
+
+fn line(cells: impl Iterator<Item = String>) -> String {
+    format!("| {} |\n", cells.collect::<Vec<_>>().join(" | "))
 }
 
 fn cell(values: &[f64], digits: usize) -> String {

@@ -16,7 +16,7 @@ pub(super) enum Role {
     /// A stream that says nothing more.
     Silent,
     /// Events as fast as they are taken.
-    Flood(Form),
+    Flood,
 }
 
 pub(super) struct Connection {
@@ -114,7 +114,7 @@ impl Connection {
     }
 
     pub(super) fn wants_out(&self) -> bool {
-        self.is_blocked() || matches!(self.role, Role::Flood(_))
+        self.is_blocked() || self.role == Role::Flood
     }
 
     pub(super) fn is_idle(&self, now: u64) -> bool {

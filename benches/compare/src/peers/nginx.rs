@@ -23,7 +23,8 @@ impl Peer for Nginx {
         let Site { listen, origin, .. } = site;
         // The worker must reach its temporary files.
         let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
-        let connections = 2 * STREAMS + 100;
+        // When a sixteenth is left, nginx closes what has not sent a request yet.
+        let connections = 2 * STREAMS + 1_000;
         let config = format!(
             r#"
 {user}

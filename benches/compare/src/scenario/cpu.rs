@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::{Column, Measured, Scenario, Settings};
-use crate::client::requests::{self, Requests};
+use super::{Against, Column, Measured, Scenario, Settings};
+use crate::client::requests::{Plan, Question, Requests};
 use crate::client::streams::{self, Streams};
 use crate::event::Form;
 use crate::noise::Window;
@@ -39,16 +39,16 @@ pub(super) const JSON: Scenario = Scenario {
     how: "100 connections that stay open, 4,000 POSTs a second together, spread evenly, with about 80 \
           bytes of JSON each and 130 in the response; origin, client and proxy on one core.",
     columns: &[
-        Column { title: "CPU s per million requests", digits: 1, against_relay: true },
-        Column { title: "requests/s", digits: 0, against_relay: false },
+        Column { title: "CPU s per million requests", digits: 1, against: Some(Against::Relay) },
+        Column { title: "requests/s", digits: 0, against: None },
     ],
     direct: false,
     measure: requested,
 };
 
 const EVENTS: &[Column] = &[
-    Column { title: "CPU s per million events", digits: 1, against_relay: true },
-    Column { title: "events/s", digits: 0, against_relay: false },
+    Column { title: "CPU s per million events", digits: 1, against: Some(Against::Relay) },
+    Column { title: "events/s", digits: 0, against: None },
 ];
 
 const STREAMS: usize = 300;
@@ -82,12 +82,8 @@ fn requested(settings: &Settings, peer: &dyn Peer) -> anyhow::Result<Measured> {
     let core = Some(settings.core);
     let origin = Origin::start(Manner { rate: RATE, idle: None, core })?;
     let proxy = peers::start(peer, origin.address, core)?;
-    let requests = Requests::start(requests::Plan {
-        target: proxy.address,
-        connections: CONNECTIONS,
-        rate: REQUESTS,
-        core,
-    });
+    let plan = Plan::steady(proxy.address, Question::Json, CONNECTIONS, REQUESTS);
+    let requests = Requests::start(Plan { core, ..plan });
     let seen = &requests.seen;
     let measured = window(settings, &proxy, &seen.answered)?;
     let failed = seen.failed.load(Ordering::Relaxed);

@@ -41,8 +41,8 @@ pub(super) const STALLED: Scenario = Scenario {
 };
 
 const COLUMNS: &[Column] = &[
-    Column { title: "KiB per stream (RssAnon)", digits: 1, against_relay: false },
-    Column { title: "KiB per stream (Pss_Anon)", digits: 1, against_relay: false },
+    Column { title: "KiB per stream (RssAnon)", digits: 1, against: None },
+    Column { title: "KiB per stream (Pss_Anon)", digits: 1, against: None },
 ];
 
 const IDLE: usize = 9_000;
