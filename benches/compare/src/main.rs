@@ -8,6 +8,7 @@ mod client;
 mod clock;
 mod event;
 mod launch;
+mod machine;
 mod noise;
 mod options;
 mod origin;
@@ -17,6 +18,7 @@ mod poll;
 mod process;
 mod relay;
 mod scenario;
+mod scratch;
 mod spread;
 mod table;
 
@@ -26,6 +28,7 @@ use clap::Parser;
 
 use options::{Options, Part};
 use scenario::{Scenario, Settings};
+use scratch::Scratch;
 use table::Row;
 
 fn main() -> ExitCode {
@@ -45,8 +48,10 @@ fn main() -> ExitCode {
 }
 
 fn compare(options: &Options) -> anyhow::Result<()> {
-    let settings = Settings { seconds: options.seconds, core: options.core() };
     let peers = options.peers()?;
+    let scratch = Scratch::new()?;
+    let settings = Settings { seconds: options.seconds, core: options.core(), scratch };
+    println!("{}", machine::markdown(&peers));
     for scenario in options.scenarios()? {
         let rows = run(scenario, &peers, &settings, options.rounds);
         println!("{}", table::markdown(scenario, &rows));

@@ -17,11 +17,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context;
-use tempfile::TempDir;
 
 use crate::client::requests;
 use crate::launch::Ending;
 use crate::process::Process;
+use crate::scratch::Scratch;
 
 /// Streams that every proxy must be able to hold. Each takes two descriptors.
 pub(crate) const STREAMS: usize = 9_500;
@@ -39,6 +39,11 @@ pub(crate) trait Peer {
     /// What ends all of its processes.
     fn ending(&self) -> Ending {
         Ending::Kill
+    }
+
+    /// What it says it is, if it says so.
+    fn version(&self) -> Option<String> {
+        None
     }
 
     /// Its command, after its configuration was written; none if there is no proxy.
@@ -115,30 +120,28 @@ pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     /// None if clients talk to the origin.
     pub(crate) process: Option<Process>,
-    _directory: TempDir,
 }
 
 /// Starts a proxy before an origin, and waits until it answers.
 pub(crate) fn start(
+    scratch: &Scratch,
     peer: &dyn Peer,
     origin: SocketAddr,
     core: Option<usize>,
 ) -> anyhow::Result<Running> {
-    let directory = TempDir::with_prefix("compare-")?;
     // Both at once, so that they differ.
     let free = [0; 2].map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
     let [listen, admin] = free.map(|free| free.and_then(|socket| socket.local_addr()));
-    let site =
-        Site { directory: directory.path().to_owned(), listen: listen?, admin: admin?, origin };
+    let site = Site { directory: scratch.site()?, listen: listen?, admin: admin?, origin };
     let output = site.directory.join("output");
     let Some(command) = peer.command(&site)? else {
-        return Ok(Running { address: origin, process: None, _directory: directory });
+        return Ok(Running { address: origin, process: None });
     };
     let mut process = Process::start(&command, core, peer.ending(), &output)?;
     process
         .wait_ready(site.listen, requests::REQUEST)
         .with_context(|| format!("{}:\n{}", peer.name(), tail(&output)))?;
-    Ok(Running { address: site.listen, process: Some(process), _directory: directory })
+    Ok(Running { address: site.listen, process: Some(process) })
 }
 
 /// The end of what a proxy has said.

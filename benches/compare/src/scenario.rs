@@ -7,6 +7,7 @@ mod memory;
 mod upstream;
 
 use crate::peers::Peer;
+use crate::scratch::Scratch;
 
 /// What is the same for all measurements.
 pub(crate) struct Settings {
@@ -14,6 +15,7 @@ pub(crate) struct Settings {
     pub(crate) seconds: f64,
     /// The core to which origin, client and proxy are tied.
     pub(crate) core: usize,
+    pub(crate) scratch: Scratch,
 }
 
 /// A value that is measured.
@@ -51,6 +53,8 @@ pub(crate) struct Scenario {
     pub(crate) columns: &'static [Column],
     /// Whether there is anything to measure without a proxy.
     pub(crate) direct: bool,
+    /// Whether two copies of a build can say how far it is to be trusted: not what is counted.
+    pub(crate) judged: bool,
     pub(crate) measure: fn(&Settings, &dyn Peer) -> anyhow::Result<Measured>,
 }
 

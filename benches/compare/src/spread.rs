@@ -22,6 +22,9 @@ impl Spread {
     /// As in a table, with so many digits behind the point.
     pub(crate) fn show(&self, digits: usize) -> String {
         let Self { median, least, greatest } = self;
+        if least == greatest {
+            return format!("{median:.digits$}");
+        }
         format!("{median:.digits$} ({least:.digits$}–{greatest:.digits$})")
     }
 }
@@ -43,7 +46,7 @@ mod tests {
     fn a_median_lies_in_the_middle() {
         let of = |values: &[f64]| Spread::of(values).map(|spread| spread.show(1));
         assert_eq!(of(&[]), None);
-        assert_eq!(of(&[2.0]).as_deref(), Some("2.0 (2.0–2.0)"));
+        assert_eq!(of(&[2.0]).as_deref(), Some("2.0"));
         assert_eq!(of(&[3.0, 1.0, 2.0]).as_deref(), Some("2.0 (1.0–3.0)"));
         assert_eq!(of(&[4.0, 1.0, 2.0, 3.0]).as_deref(), Some("2.5 (1.0–4.0)"));
     }

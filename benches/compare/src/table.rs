@@ -1,5 +1,6 @@
 //! What was found, as Markdown.
 
+use crate::peers;
 use crate::scenario::{Against, Measured, Scenario};
 use crate::spread::Spread;
 
@@ -67,12 +68,51 @@ pub(crate) fn markdown(scenario: &Scenario, rows: &[Row]) -> String {
     for row in rows {
         text += &line(columns.iter().map(|(_, cell)| cell(row)));
     }
+    text += &verdict(scenario, rows);
     let failures: Vec<_> = rows.iter().flat_map(failures).collect();
     if !failures.is_empty() {
         text += &format!("\n{}\n", failures.join("\n"));
     }
     text
 }
+
+/// How far this machine lets us see: what two copies of the same build differ by.
+fn verdict(scenario: &Scenario, rows: &[Row]) -> String {
+    let relay = rows.iter().find(|row| row.name == "relay");
+    let median = |row: &Row| {
+        let against = scenario.columns[0].against == Some(Against::Relay);
+        let values = match relay {
+            Some(relay) if against => row.against(relay, 0, |own, relay| own / relay),
+            _ => row.column(0),
+        };
+        Some(Spread::of(&values)?.median)
+    };
+    let pair = rows.iter().find_map(|twin| {
+        let name = twin.name.strip_suffix(peers::TWIN)?.trim_end();
+        let row = rows.iter().find(|row| row.name == name)?;
+        Some((name, median(row)?, median(twin)?))
+    });
+    match pair {
+        Some((name, one, other)) if scenario.judged => judge(name, one, other),
+        _ => String::new(),
+    }
+}
+
+fn judge(name: &str, one: f64, other: f64) -> String {
+    let apart = (one - other).abs() / one.min(other);
+    let percent = apart * 100.0;
+    if apart <= AGREE {
+        format!("\nQuiet enough: the two copies of {name} are {percent:.1} % apart.\n")
+    } else {
+        format!(
+            "\n**Too noisy to tell**: the two copies of {name}, which are the same, are {percent:.1} % \
+             apart.\n"
+        )
+    }
+}
+
+/// How far two copies may be apart.
+const AGREE: f64 = 0.05;
 
 fn failures(row: &Row) -> impl Iterator<Item = String> {
     row.rounds.iter().enumerate().filter_map(|(round, measured)| {
@@ -87,4 +127,55 @@ fn line(cells: impl Iterator<Item = String>) -> String {
 
 fn cell(values: &[f64], digits: usize) -> String {
     Spread::of(values).map_or_else(|| "–".to_owned(), |spread| spread.show(digits))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Column;
+
+    const SCENARIO: Scenario = Scenario {
+        name: "weight",
+        title: "Weight",
+        how: "On scales.",
+        columns: &[Column { title: "kg", digits: 1, against: Some(Against::Relay) }],
+        direct: false,
+        judged: true,
+        measure: |_, _| anyhow::bail!("no scales"),
+    };
+
+    fn row(name: &str, rounds: &[Option<f64>]) -> Row {
+        let measured = |value: &Option<f64>| {
+            let value = value.ok_or("it fell")?;
+            Ok(Measured { values: vec![value], others: 0.25 })
+        };
+        Row { name: name.to_owned(), rounds: rounds.iter().map(measured).collect() }
+    }
+
+    #[test]
+    fn a_table_has_ratios_of_rounds_and_says_what_failed() {
+        let rows = [
+            row("relay", &[Some(1.0), Some(2.0), Some(3.0)]),
+            row("other", &[Some(2.0), None, Some(3.0)]),
+            row("none", &[None, None, None]),
+        ];
+        let text = "## Weight\n\nOn scales.\n\n\
+            | proxy | kg | × relay | others, % of a core |\n\
+            |---|---|---|---|\n\
+            | relay | 2.0 (1.0–3.0) | 1.00 | 25 |\n\
+            | other | 2.5 (2.0–3.0) | 1.50 (1.00–2.00) | 25 |\n\
+            | none | – | – | – |\n\n\
+            - other, round 2: it fell\n\
+            - none, round 1: it fell\n- none, round 2: it fell\n- none, round 3: it fell\n";
+        assert_eq!(markdown(&SCENARIO, &rows), text);
+    }
+
+    #[test]
+    fn two_copies_say_whether_it_is_quiet() {
+        let said =
+            |twin| verdict(&SCENARIO, &[row("a", &[Some(100.0)]), row("a (again)", &[Some(twin)])]);
+        assert_eq!(said(105.0), "\nQuiet enough: the two copies of a are 5.0 % apart.\n");
+        assert!(said(94.0).contains("Too noisy"));
+        assert_eq!(verdict(&SCENARIO, &[row("a", &[Some(1.0)])]), "", "nothing to judge by");
+    }
 }

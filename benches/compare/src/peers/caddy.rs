@@ -6,12 +6,17 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::{Peer, Site};
+use crate::machine::version;
 
 pub(super) struct Caddy(pub(super) PathBuf);
 
 impl Peer for Caddy {
     fn name(&self) -> &'static str {
         "caddy"
+    }
+
+    fn version(&self) -> Option<String> {
+        version(&self.0, "version")
     }
 
     fn command(&self, site: &Site) -> io::Result<Option<Command>> {

@@ -6,12 +6,17 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::{Peer, STREAMS, Site};
+use crate::machine::version;
 
 pub(super) struct Envoy(pub(super) PathBuf);
 
 impl Peer for Envoy {
     fn name(&self) -> &'static str {
         "envoy"
+    }
+
+    fn version(&self) -> Option<String> {
+        version(&self.0, "--version")
     }
 
     fn command(&self, site: &Site) -> io::Result<Option<Command>> {

@@ -1,18 +1,23 @@
-//! HAProxy: one thread, connections to the upstream shared by all clients, small pieces sent at once. Its
-//! buffers stay at 16 KiB: they are given back while a stream is silent, so smaller ones would only
-//! make large heads fail.
+//! HAProxy: one thread, connections to the upstream shared by all clients, small pieces sent at once, the
+//! upstream told when a client leaves. Its buffers stay at 16 KiB: they are given back while a stream is
+//! silent, so smaller ones would only make large heads fail.
 
 use std::io;
 use std::path::PathBuf;
 use std::process::Command;
 
 use super::{Peer, STREAMS, Site};
+use crate::machine::version;
 
 pub(super) struct HaProxy(pub(super) PathBuf);
 
 impl Peer for HaProxy {
     fn name(&self) -> &'static str {
         "haproxy"
+    }
+
+    fn version(&self) -> Option<String> {
+        version(&self.0, "-v")
     }
 
     fn command(&self, site: &Site) -> io::Result<Option<Command>> {
@@ -26,6 +31,7 @@ defaults
     mode http
     no log
     option http-no-delay
+    option abortonclose
     timeout connect 5s
     timeout http-request 10s
     timeout http-keep-alive 75s

@@ -5,6 +5,7 @@ use std::io;
 use std::process::Command;
 
 use super::{Build, Peer, STREAMS, Site};
+use crate::machine::version;
 
 pub(super) struct Longwire(pub(super) Build);
 
@@ -15,6 +16,10 @@ impl Peer for Longwire {
 
     fn family(&self) -> &'static str {
         "longwire"
+    }
+
+    fn version(&self) -> Option<String> {
+        version(&self.0.path, "--version")
     }
 
     fn command(&self, site: &Site) -> io::Result<Option<Command>> {

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use super::{Peer, STREAMS, Site};
 use crate::launch::Ending;
+use crate::machine::version;
 
 pub(super) struct Nginx(pub(super) PathBuf);
 
@@ -17,6 +18,10 @@ impl Peer for Nginx {
 
     fn ending(&self) -> Ending {
         Ending::Term
+    }
+
+    fn version(&self) -> Option<String> {
+        version(&self.0, "-v")
     }
 
     fn command(&self, site: &Site) -> io::Result<Option<Command>> {

@@ -20,6 +20,7 @@ pub(super) const SSE: Scenario = Scenario {
           spread evenly over the tick; origin, client and proxy on one core.",
     columns: EVENTS,
     direct: false,
+    judged: true,
     measure: |settings, peer| pushed(settings, peer, Form::Sse),
 };
 
@@ -30,6 +31,7 @@ pub(super) const WEBSOCKET: Scenario = Scenario {
           with SSE; origin, client and proxy on one core.",
     columns: EVENTS,
     direct: false,
+    judged: true,
     measure: |settings, peer| pushed(settings, peer, Form::WebSocket),
 };
 
@@ -43,6 +45,7 @@ pub(super) const JSON: Scenario = Scenario {
         Column { title: "requests/s", digits: 0, against: None },
     ],
     direct: false,
+    judged: true,
     measure: requested,
 };
 
@@ -62,7 +65,7 @@ const SETTLE: Duration = Duration::from_millis(500);
 fn pushed(settings: &Settings, peer: &dyn Peer, form: Form) -> anyhow::Result<Measured> {
     let core = Some(settings.core);
     let origin = Origin::start(Manner { rate: RATE, idle: None, core })?;
-    let proxy = peers::start(peer, origin.address, core)?;
+    let proxy = peers::start(&settings.scratch, peer, origin.address, core)?;
     let streams = Streams::open(streams::Plan {
         target: proxy.address,
         form,
@@ -81,7 +84,7 @@ fn pushed(settings: &Settings, peer: &dyn Peer, form: Form) -> anyhow::Result<Me
 fn requested(settings: &Settings, peer: &dyn Peer) -> anyhow::Result<Measured> {
     let core = Some(settings.core);
     let origin = Origin::start(Manner { rate: RATE, idle: None, core })?;
-    let proxy = peers::start(peer, origin.address, core)?;
+    let proxy = peers::start(&settings.scratch, peer, origin.address, core)?;
     let plan = Plan::steady(proxy.address, Question::Json, CONNECTIONS, REQUESTS);
     let requests = Requests::start(Plan { core, ..plan });
     let seen = &requests.seen;

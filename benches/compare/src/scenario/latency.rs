@@ -29,6 +29,7 @@ pub(super) const LATENCY: Scenario = Scenario {
         Column { title: "first event p99", digits: 0, against: Some(Against::Direct) },
     ],
     direct: true,
+    judged: true,
     measure,
 };
 
@@ -36,7 +37,7 @@ const SETTLE: Duration = Duration::from_millis(500);
 
 fn measure(settings: &Settings, peer: &dyn Peer) -> anyhow::Result<Measured> {
     let origin = Origin::start(Manner { rate: 20.0, idle: None, core: None })?;
-    let proxy = peers::start(peer, origin.address, None)?;
+    let proxy = peers::start(&settings.scratch, peer, origin.address, None)?;
     let streams = Streams::open(streams::Plan {
         target: proxy.address,
         form: Form::Sse,

@@ -18,6 +18,7 @@ pub(super) const SSE: Scenario = Scenario {
     how: "A fresh process, 9,000 streams that have had one event and are silent.",
     columns: COLUMNS,
     direct: false,
+    judged: true,
     measure: |settings, peer| idle(settings, peer, Form::Sse),
 };
 
@@ -27,6 +28,7 @@ pub(super) const WEBSOCKET: Scenario = Scenario {
     how: "A fresh process, 9,000 WebSockets that have had one push and are silent.",
     columns: COLUMNS,
     direct: false,
+    judged: true,
     measure: |settings, peer| idle(settings, peer, Form::WebSocket),
 };
 
@@ -37,6 +39,7 @@ pub(super) const STALLED: Scenario = Scenario {
           fast as it can until nobody takes anything any more.",
     columns: COLUMNS,
     direct: false,
+    judged: true,
     measure: stalled,
 };
 
@@ -60,14 +63,14 @@ fn stalled(settings: &Settings, peer: &dyn Peer) -> anyhow::Result<Measured> {
 }
 
 fn measure(
-    _: &Settings,
+    settings: &Settings,
     peer: &dyn Peer,
     form: Form,
     kind: &'static str,
     count: usize,
 ) -> anyhow::Result<Measured> {
     let origin = Origin::start(Manner { rate: 1.0, idle: None, core: None })?;
-    let proxy = peers::start(peer, origin.address, None)?;
+    let proxy = peers::start(&settings.scratch, peer, origin.address, None)?;
     let pids = proxy.process.as_ref().map(process::Process::tree).unwrap_or_default();
     let window = Window::open(pids.clone());
     let before = process::memory(&pids);

@@ -24,6 +24,7 @@ pub(super) const REUSE: Scenario = Scenario {
     how: "10,000 POSTs from clients that open a connection for each, 2,000 a second.",
     columns: &[Column { title: "connections", digits: 0, against: None }],
     direct: false,
+    judged: false,
     measure: reuse,
 };
 
@@ -38,6 +39,7 @@ pub(super) const CANCEL: Scenario = Scenario {
         Column { title: "missed", digits: 0, against: None },
     ],
     direct: true,
+    judged: false,
     measure: cancel,
 };
 
@@ -52,14 +54,15 @@ pub(super) const RACE: Scenario = Scenario {
         Column { title: "upstream connections", digits: 0, against: None },
     ],
     direct: true,
+    judged: false,
     measure: race,
 };
 
 const TOTAL: u64 = 10_000;
 
-fn reuse(_: &Settings, peer: &dyn Peer) -> anyhow::Result<Measured> {
+fn reuse(settings: &Settings, peer: &dyn Peer) -> anyhow::Result<Measured> {
     let origin = Origin::start(Manner { rate: 1.0, idle: None, core: None })?;
-    let proxy = peers::start(peer, origin.address, None)?;
+    let proxy = peers::start(&settings.scratch, peer, origin.address, None)?;
     let plan = Plan::steady(proxy.address, Question::Json, 50, 2_000.0);
     let (failed, connections, others) =
         all(Plan { fresh: true, total: TOTAL, ..plan }, &origin.seen, &proxy)?;
@@ -67,17 +70,17 @@ fn reuse(_: &Settings, peer: &dyn Peer) -> anyhow::Result<Measured> {
     Ok(Measured { values: vec![connections as f64], others })
 }
 
-fn race(_: &Settings, peer: &dyn Peer) -> anyhow::Result<Measured> {
+fn race(settings: &Settings, peer: &dyn Peer) -> anyhow::Result<Measured> {
     let idle = Some(Duration::from_millis(100));
     let origin = Origin::start(Manner { rate: 1.0, idle, core: None })?;
-    let proxy = peers::start(peer, origin.address, None)?;
+    let proxy = peers::start(&settings.scratch, peer, origin.address, None)?;
     let plan = Plan {
         target: proxy.address,
         question: Question::Json,
         connections: 100,
-        // With half of the jitter, and what an answer takes, about as long as the origin waits.
-        period: Duration::from_millis(100),
-        spread: Duration::from_millis(20),
+        // What the origin waits, and about what an answer takes in such a crowd.
+        period: Duration::from_millis(101),
+        spread: Duration::from_millis(2),
         jitter: Duration::from_millis(4),
         fresh: false,
         total: TOTAL,
@@ -103,9 +106,9 @@ fn all(plan: Plan, origin: &Seen, proxy: &Running) -> anyhow::Result<(u64, u64, 
     Ok((requests.seen.failed.load(Ordering::Relaxed), connections, window.close().others))
 }
 
-fn cancel(_: &Settings, peer: &dyn Peer) -> anyhow::Result<Measured> {
+fn cancel(settings: &Settings, peer: &dyn Peer) -> anyhow::Result<Measured> {
     let origin = Origin::start(Manner { rate: 1.0, idle: None, core: None })?;
-    let proxy = peers::start(peer, origin.address, None)?;
+    let proxy = peers::start(&settings.scratch, peer, origin.address, None)?;
     let window = Window::open(proxy.process.as_ref().map(Process::tree).unwrap_or_default());
     let mut took = Vec::new();
     let mut missed = 0.0;
