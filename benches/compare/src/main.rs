@@ -50,6 +50,7 @@ fn main() -> ExitCode {
 fn compare(options: &Options) -> anyhow::Result<()> {
     let peers = options.peers()?;
     let scratch = Scratch::new()?;
+    pin::first();
     let settings = Settings { seconds: options.seconds, core: options.core(), scratch };
     println!("{}", machine::markdown(&peers));
     for scenario in options.scenarios()? {

@@ -1,5 +1,6 @@
-//! Ties threads and processes to one core.
+//! Which core threads and processes run on, and how soon.
 
+use rustix::process::nice;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity, set_current_timer_slack};
 
 /// The last core that this process may use: interrupts mostly go to the first.
@@ -15,6 +16,12 @@ pub(crate) fn to(core: usize) {
     if let Err(error) = sched_setaffinity(None, &set) {
         eprintln!("compare: cannot pin to core {core}: {error}");
     }
+}
+
+/// Puts this process, and all that it starts, before others on the machine, if that is allowed: with fewer
+/// interruptions there are fewer cold caches in the figures.
+pub(crate) fn first() {
+    let _ = nice(-10);
 }
 
 /// Timers of this thread fire when they are due, not up to 50 µs later.
