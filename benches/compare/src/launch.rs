@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
@@ -25,16 +25,33 @@ pub(crate) struct Launch {
     parent: i32,
     #[arg(long)]
     core: Option<usize>,
+    /// Whether it is put before others.
+    #[arg(long)]
+    first: bool,
     #[arg(long)]
     ending: Ending,
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
 }
 
+/// The comparison itself, in a session of its own, until it ends. It ends with us.
+pub(crate) fn inner() -> anyhow::Result<ExitCode> {
+    let program = std::env::current_exe()?;
+    let mut command = Command::new(&program);
+    command.args(["launch", "--first", "--ending", "term"]);
+    command.args(["--parent", &std::process::id().to_string(), "--"]);
+    command.arg(&program).args(std::env::args_os().skip(1)).arg("--inner");
+    let code = command.status()?.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
 /// Becomes the command; comes back only with an error.
 pub(crate) fn run(launch: &Launch) -> anyhow::Error {
     if let Some(core) = launch.core {
         pin::to(core);
+    }
+    if launch.first {
+        pin::first();
     }
     let signal = match launch.ending {
         Ending::Kill => Signal::KILL,

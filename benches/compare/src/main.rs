@@ -36,7 +36,11 @@ fn main() -> ExitCode {
     let result = match &options.part {
         Some(Part::Relay { listen, origin }) => relay::run(*listen, *origin).map_err(Into::into),
         Some(Part::Launch(launch)) => Err(launch::run(launch)),
-        None => compare(&options),
+        None if options.inner => compare(&options),
+        None => match launch::inner() {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -50,7 +54,6 @@ fn main() -> ExitCode {
 fn compare(options: &Options) -> anyhow::Result<()> {
     let peers = options.peers()?;
     let scratch = Scratch::new()?;
-    pin::first();
     let settings = Settings { seconds: options.seconds, core: options.core(), scratch };
     println!("{}", machine::markdown(&peers));
     for scenario in options.scenarios()? {
@@ -66,7 +69,7 @@ fn run(
     scenario: &Scenario,
     peers: &[Box<dyn peers::Peer>],
     settings: &Settings,
-    rounds: usize,
+    rounds: u16,
 ) -> Vec<Row> {
     let peers: Vec<_> =
         peers.iter().filter(|peer| scenario.direct || peer.name() != "direct").collect();

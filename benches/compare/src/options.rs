@@ -13,17 +13,19 @@ use crate::{launch, pin};
 #[derive(Parser)]
 #[command(subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
-    /// Only these proxies, such as relay,longwire,nginx. `longwire` is all its builds.
+    /// Only these proxies, of direct, relay, longwire (all its builds), nginx, haproxy, envoy, caddy and
+    /// pingora.
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     only: Vec<String>,
 
-    /// Only these scenarios, such as sse,json.
+    /// Only these scenarios, of sse, websocket, json, latency, memory-sse, memory-websocket, stalled,
+    /// reuse, cancel and race.
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     scenario: Vec<String>,
 
     /// How often each is measured.
-    #[arg(long, default_value_t = 3)]
-    pub(crate) rounds: usize,
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) rounds: u16,
 
     /// How long a window of measurement is, 0.5 to 20.
     #[arg(long, default_value_t = 4.0, value_parser = seconds)]
@@ -36,6 +38,10 @@ pub(crate) struct Options {
     /// The core for origin, client and proxy. [default: the last one]
     #[arg(long)]
     core: Option<usize>,
+
+    /// Runs here, not in a session of its own.
+    #[arg(long, hide = true)]
+    pub(crate) inner: bool,
 
     #[command(subcommand)]
     pub(crate) part: Option<Part>,
@@ -115,4 +121,22 @@ fn build(text: &str) -> Result<Build, String> {
     let (name, path) = text.split_once('=').ok_or("expected NAME=PATH")?;
     let path = std::path::absolute(path).map_err(|error| error.to_string())?;
     Ok(Build { name: name.to_owned(), path })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed_and_names_all_scenarios() {
+        let mut command = Options::command();
+        command.clone().debug_assert();
+        let help = command.render_long_help().to_string();
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        for scenario in scenario::ALL {
+            assert!(help.contains(scenario.name), "{} is not in --help", scenario.name);
+        }
+    }
 }
