@@ -1,4 +1,5 @@
-//! The only place that reads the clock: CLOCK_MONOTONIC, in nanoseconds, the same for all processes.
+//! The only place that reads the clock: CLOCK_MONOTONIC, in nanoseconds, the same for all
+//! processes.
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
 //! The event that the origin sends, about 300 bytes with the time in it, and the scanner that finds
-//! it again, in whatever pieces and framing it arrives: a blank line ends it, the stamp is before it.
+//! it again, in whatever pieces and framing it arrives: a blank line ends it, the stamp is before
+//! it.
 
 use memchr::memmem;
 

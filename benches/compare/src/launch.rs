@@ -1,5 +1,5 @@
-//! What runs in a new process before the proxy: ties it to a core, asks for a signal at our death, and
-//! becomes the proxy. So that no proxy outlives the comparison, whatever ends it.
+//! What runs in a new process before the proxy: ties it to a core, asks for a signal at our death,
+//! and becomes the proxy. So that no proxy outlives the comparison, whatever ends it.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;

@@ -1,8 +1,9 @@
 //! What do an event, a request and an open stream cost, through Longwire and through other proxies?
 //!
 //! One program starts an origin, a load client and each proxy that is installed, runs the scenarios
-//! interleaved in several rounds, and prints medians with their spread as Markdown. The result would change
-//! how the relay reads and writes, what it keeps per stream, and what README.md may claim.
+//! interleaved in several rounds, and prints medians with their spread as Markdown. The result
+//! would change how the relay reads and writes, what it keeps per stream, and what README.md may
+//! claim.
 
 mod client;
 mod clock;
@@ -63,8 +64,8 @@ fn compare(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// All rounds of a scenario. Every other round goes backwards, so that what changes with time on this
-/// machine meets all alike.
+/// All rounds of a scenario. Every other round goes backwards, so that what changes with time on
+/// this machine meets all alike.
 fn run(
     scenario: &Scenario,
     peers: &[Box<dyn peers::Peer>],

@@ -16,8 +16,8 @@ pub(crate) struct Used {
     pub(crate) seconds: f64,
     /// CPU of the proxy, in ns.
     pub(crate) proxy: u64,
-    /// CPU of processes that are not ours, niced ones and the hypervisor's included, as a share of one
-    /// core: 0.1 is a tenth of a core.
+    /// CPU of processes that are not ours, niced ones and the hypervisor's included, as a share of
+    /// one core: 0.1 is a tenth of a core.
     pub(crate) others: f64,
 }
 

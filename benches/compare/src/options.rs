@@ -13,13 +13,13 @@ use crate::{launch, pin};
 #[derive(Parser)]
 #[command(subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
-    /// Only these proxies, of direct, relay, longwire (all its builds), nginx, haproxy, envoy, caddy and
-    /// pingora.
+    /// Only these proxies, of direct, relay, longwire (all its builds), nginx, haproxy, envoy,
+    /// caddy and pingora.
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     only: Vec<String>,
 
-    /// Only these scenarios, of sse, websocket, json, latency, memory-sse, memory-websocket, stalled,
-    /// reuse, cancel and race.
+    /// Only these scenarios, of sse, websocket, json, latency, memory-sse, memory-websocket,
+    /// stalled, reuse, cancel and race.
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     scenario: Vec<String>,
 

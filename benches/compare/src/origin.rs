@@ -2,11 +2,13 @@
 //!
 //! - `/json` a small JSON response, with its length, kept alive;
 //! - `/one` an event stream of one event, ended properly;
-//! - `/sse/paced`, `/sse/idle` and the same below `/ws/`: events at a rate; one event and then silence;
+//! - `/sse/paced`, `/sse/idle` and the same below `/ws/`: events at a rate; one event and then
+//!   silence;
 //! - `/sse/flood`: events as fast as they are taken, many in a write.
 //!
-//! Else one event is one write. The paced streams are spread evenly over the tick, as real streams are not in
-//! step: the n-th begins at the fraction n * 0.618... of it, which leaves no large gap for any number.
+//! Else one event is one write. The paced streams are spread evenly over the tick, as real streams
+//! are not in step: the n-th begins at the fraction n * 0.618... of it, which leaves no large gap
+//! for any number.
 
 mod connection;
 
@@ -29,7 +31,8 @@ use connection::{Connection, Role};
 pub(crate) struct Manner {
     /// Events a second of each paced stream.
     pub(crate) rate: f64,
-    /// How long a connection may be idle after a response before it is closed, as uvicorn and Node do.
+    /// How long a connection may be idle after a response before it is closed, as uvicorn and Node
+    /// do.
     pub(crate) idle: Option<Duration>,
     /// The core that it is tied to.
     pub(crate) core: Option<usize>,

@@ -1,5 +1,6 @@
-//! The proxies: where each is found, and how its experts would set it up for streams. One core, so one
-//! worker; no access log; long timeouts; connections to the upstream kept alive; nothing buffered.
+//! The proxies: where each is found, and how its experts would set it up for streams. One core, so
+//! one worker; no access log; long timeouts; connections to the upstream kept alive; nothing
+//! buffered.
 
 mod bare;
 mod caddy;
@@ -106,7 +107,8 @@ pub(crate) fn installed(builds: &[Build]) -> Vec<Box<dyn Peer>> {
 /// What the second copy of a build has behind its name.
 pub(crate) const TWIN: &str = "(again)";
 
-/// A program in PATH, where Debian puts servers, or where `make bench-compare` puts Python packages.
+/// A program in PATH, where Debian puts servers, or where `make bench-compare` puts Python
+/// packages.
 fn found(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)

@@ -20,11 +20,11 @@ pub(crate) fn to(core: usize) {
     }
 }
 
-/// Puts this process, and all that it starts, before others on the machine, if that is allowed: with fewer
-/// interruptions there are fewer cold caches in the figures.
+/// Puts this process, and all that it starts, before others on the machine, if that is allowed:
+/// with fewer interruptions there are fewer cold caches in the figures.
 pub(crate) fn first() {
-    // Where the kernel groups processes by their session, niceness counts within a session only, and the
-    // session has one of its own: so this needs a session that nobody else is in.
+    // Where the kernel groups processes by their session, niceness counts within a session only,
+    // and the session has one of its own: so this needs a session that nobody else is in.
     let _ = setsid();
     let _ = nice(-10);
     let _ = fs::write("/proc/self/autogroup", "-10");

@@ -1,5 +1,5 @@
-//! A plain TCP relay: epoll, one thread, one read and one write for each piece. It looks at nothing, so
-//! it is what a proxy could cost at least.
+//! A plain TCP relay: epoll, one thread, one read and one write for each piece. It looks at
+//! nothing, so it is what a proxy could cost at least.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,5 +1,5 @@
-//! What can be measured: each scenario is a question, its columns, and a function that measures one proxy
-//! once.
+//! What can be measured: each scenario is a question, its columns, and a function that measures one
+//! proxy once.
 
 mod cpu;
 mod latency;

@@ -1,5 +1,5 @@
-//! The directory of a run, with the configurations of the proxies. It goes with the run, also if that is
-//! ended by a signal; the proxies end by themselves then, as `launch` has asked for it.
+//! The directory of a run, with the configurations of the proxies. It goes with the run, also if
+//! that is ended by a signal; the proxies end by themselves then, as `launch` has asked for it.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};

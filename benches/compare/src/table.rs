@@ -105,8 +105,8 @@ fn judge(name: &str, one: f64, other: f64) -> String {
         format!("\nQuiet enough: the two copies of {name} are {percent:.1} % apart.\n")
     } else {
         format!(
-            "\n**Too noisy to tell**: the two copies of {name}, which are the same, are {percent:.1} % \
-             apart.\n"
+            "\n**Too noisy to tell**: the two copies of {name}, which are the same, \
+             are {percent:.1} % apart.\n"
         )
     }
 }

@@ -1,5 +1,5 @@
-//! A bare pingora app: `ProxyHttp` with nothing but an upstream. What Longwire would be if its relay were
-//! pingora's.
+//! A bare pingora app: `ProxyHttp` with nothing but an upstream. What Longwire would be if its
+//! relay were pingora's.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

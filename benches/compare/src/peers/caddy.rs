@@ -1,5 +1,5 @@
-//! Caddy: every piece is flushed, one thread runs Go code, no administration, and the connections to the
-//! upstream are as many as are needed.
+//! Caddy: every piece is flushed, one thread runs Go code, no administration, and the connections
+//! to the upstream are as many as are needed.
 
 use std::io;
 use std::path::PathBuf;

@@ -1,5 +1,5 @@
-//! Envoy: one worker, HTTP/1.1, no access log, no idle or route timeouts, circuit breakers that let all
-//! streams through, WebSockets allowed, buffers as its documentation wants them at an edge.
+//! Envoy: one worker, HTTP/1.1, no access log, no idle or route timeouts, circuit breakers that let
+//! all streams through, WebSockets allowed, buffers as its documentation wants them at an edge.
 
 use std::io;
 use std::path::PathBuf;

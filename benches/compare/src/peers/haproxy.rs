@@ -1,6 +1,6 @@
-//! HAProxy: one thread, connections to the upstream shared by all clients, small pieces sent at once, the
-//! upstream told when a client leaves. Its buffers stay at 16 KiB: they are given back while a stream is
-//! silent, so smaller ones would only make large heads fail.
+//! HAProxy: one thread, connections to the upstream shared by all clients, small pieces sent at
+//! once, the upstream told when a client leaves. Its buffers stay at 16 KiB: they are given back
+//! while a stream is silent, so smaller ones would only make large heads fail.
 
 use std::io;
 use std::path::PathBuf;

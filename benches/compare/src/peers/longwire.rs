@@ -1,5 +1,5 @@
-//! Longwire, with its defaults: heartbeats, pings, metrics and the admin address are on. Only what the
-//! others are told, too, differs: one worker, no access log, enough connections.
+//! Longwire, with its defaults: heartbeats, pings, metrics and the admin address are on. Only what
+//! the others are told, too, differs: one worker, no access log, enough connections.
 
 use std::io;
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! CPU of the proxy for each event and each request, at a pace that is the same for all. Origin, client
-//! and proxy share one core, as then nothing else differs between two runs.
+//! CPU of the proxy for each event and each request, at a pace that is the same for all. Origin,
+//! client and proxy share one core, as then nothing else differs between two runs.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::sleep;
@@ -16,8 +16,8 @@ use crate::peers::{self, Peer, Running};
 pub(super) const SSE: Scenario = Scenario {
     name: "sse",
     title: "CPU per paced SSE event",
-    how: "300 streams with 20 events of 300 bytes a second each, one event per write, the streams \
-          spread evenly over the tick; origin, client and proxy on one core.",
+    how: "300 streams with 20 events of 300 bytes a second each, one event per write, the \
+          streams spread evenly over the tick; origin, client and proxy on one core.",
     columns: EVENTS,
     direct: false,
     judged: true,
@@ -27,8 +27,8 @@ pub(super) const SSE: Scenario = Scenario {
 pub(super) const WEBSOCKET: Scenario = Scenario {
     name: "websocket",
     title: "CPU per WebSocket push",
-    how: "300 WebSockets with 20 text frames of 300 bytes a second each from the server, spread as \
-          with SSE; origin, client and proxy on one core.",
+    how: "300 WebSockets with 20 text frames of 300 bytes a second each from the server, \
+          spread as with SSE; origin, client and proxy on one core.",
     columns: EVENTS,
     direct: false,
     judged: true,
@@ -38,8 +38,9 @@ pub(super) const WEBSOCKET: Scenario = Scenario {
 pub(super) const JSON: Scenario = Scenario {
     name: "json",
     title: "CPU per small JSON request",
-    how: "100 connections that stay open, 4,000 POSTs a second together, spread evenly, with about 80 \
-          bytes of JSON each and 130 in the response; origin, client and proxy on one core.",
+    how: "100 connections that stay open, 4,000 POSTs a second together, spread evenly, with \
+          about 80 bytes of JSON each and 130 in the response; origin, client and proxy on one \
+          core.",
     columns: &[
         Column { title: "CPU s per million requests", digits: 1, against: Some(Against::Relay) },
         Column { title: "requests/s", digits: 0, against: None },
@@ -97,8 +98,8 @@ fn requested(settings: &Settings, peer: &dyn Peer) -> anyhow::Result<Measured> {
     Ok(measured)
 }
 
-/// How far the pace of a window may be off. What was held up comes in bursts, and what comes in bursts costs
-/// less.
+/// How far the pace of a window may be off. What was held up comes in bursts, and what comes in
+/// bursts costs less.
 const OFF_PACE: f64 = 0.03;
 
 /// How often a window is tried in which others take too much of the core.

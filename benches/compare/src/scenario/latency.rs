@@ -18,10 +18,10 @@ use crate::spread::quantile;
 pub(super) const LATENCY: Scenario = Scenario {
     name: "latency",
     title: "Latency of events, and time to the first one",
-    how: "300 SSE streams with 20 events a second each; an event's age when the client has it, by a stamp \
-          that the origin puts in. Beside them 200 requests a second, over 20 connections that stay \
-          open, for a stream of one event: from sending the request to having the event. Nothing is \
-          pinned. µs; the row `direct` has no proxy.",
+    how: "300 SSE streams with 20 events a second each; an event's age when the client has it, \
+          by a stamp that the origin puts in. Beside them 200 requests a second, over 20 \
+          connections that stay open, for a stream of one event: from sending the request to \
+          having the event. Nothing is pinned. µs; the row `direct` has no proxy.",
     columns: &[
         Column { title: "event p50", digits: 0, against: Some(Against::Direct) },
         Column { title: "event p99", digits: 0, against: Some(Against::Direct) },

@@ -35,8 +35,8 @@ pub(super) const WEBSOCKET: Scenario = Scenario {
 pub(super) const STALLED: Scenario = Scenario {
     name: "stalled",
     title: "Memory per stalled reader of SSE",
-    how: "A fresh process, 300 clients that read no more after the first event, an origin that sends as \
-          fast as it can until nobody takes anything any more.",
+    how: "A fresh process, 300 clients that read no more after the first event, an origin that \
+          sends as fast as it can until nobody takes anything any more.",
     columns: COLUMNS,
     direct: false,
     judged: true,

@@ -1,5 +1,5 @@
-//! What the upstream sees: how many connections, how soon a client's leaving, and how requests fare when it
-//! closes idle connections.
+//! What the upstream sees: how many connections, how soon a client's leaving, and how requests fare
+//! when it closes idle connections.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -31,8 +31,9 @@ pub(super) const REUSE: Scenario = Scenario {
 pub(super) const CANCEL: Scenario = Scenario {
     name: "cancel",
     title: "From a client's leaving to the upstream's hearing of it",
-    how: "200 silent SSE streams, one after the other; the client closes its connection after the first \
-          event. `missed` are those whose upstream connection was still open after a second.",
+    how: "200 silent SSE streams, one after the other; the client closes its connection after \
+          the first event. `missed` are those whose upstream connection was still open after a \
+          second.",
     columns: &[
         Column { title: "p50, µs", digits: 0, against: None },
         Column { title: "p99, µs", digits: 0, against: None },
@@ -46,9 +47,9 @@ pub(super) const CANCEL: Scenario = Scenario {
 pub(super) const RACE: Scenario = Scenario {
     name: "race",
     title: "POSTs lost in the keep-alive race",
-    how: "The origin closes connections that were idle for 100 ms. 10,000 POSTs over 100 client connections \
-          in step, each about 100 ms after the one before: many meet the closing. `direct` is a client that \
-          keeps such connections itself.",
+    how: "The origin closes connections that were idle for 100 ms. 10,000 POSTs over 100 \
+          client connections in step, each about 100 ms after the one before: many meet the \
+          closing. `direct` is a client that keeps such connections itself.",
     columns: &[
         Column { title: "failed of 10,000", digits: 0, against: None },
         Column { title: "upstream connections", digits: 0, against: None },
@@ -90,7 +91,8 @@ fn race(settings: &Settings, peer: &dyn Peer) -> anyhow::Result<Measured> {
     Ok(Measured { values: vec![failed as f64, connections as f64], others })
 }
 
-/// Sends all requests of a plan; how many failed, and how many connections the origin saw meanwhile.
+/// Sends all requests of a plan; how many failed, and how many connections the origin saw
+/// meanwhile.
 fn all(plan: Plan, origin: &Seen, proxy: &Running) -> anyhow::Result<(u64, u64, f64)> {
     let window = Window::open(proxy.process.as_ref().map(Process::tree).unwrap_or_default());
     let before = origin.accepted.load(Ordering::Relaxed);
@@ -137,7 +139,8 @@ fn leave(target: SocketAddr, id: u64) -> anyhow::Result<u64> {
         anyhow::ensure!(length > 0, "a stream ended");
         input.extend_from_slice(&buffer[..length]);
     }
-    // What is behind the event comes with it, or in a moment; unread, it would turn the end into a reset.
+    // What is behind the event comes with it, or in a moment; unread, it would turn the end into a
+    // reset.
     sleep(Duration::from_millis(2));
     socket.set_nonblocking(true)?;
     let _ = socket.read(&mut buffer);
