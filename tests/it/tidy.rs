@@ -30,7 +30,10 @@ fn product(text: &str) -> &str {
 const LAYERS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     ("cli", &["config", "demo", "server", "telemetry"]),
-    ("server", &["admin", "proxy", "client", "config", "live", "telemetry", "clock", "tls"]),
+    (
+        "server",
+        &["admin", "proxy", "client", "config", "contain", "live", "telemetry", "clock", "tls"],
+    ),
     (
         "admin",
         &["proxy", "policy", "upstream", "client", "http1", "live", "config", "telemetry", "clock"],
@@ -53,12 +56,13 @@ const LAYERS: &[(&str, &[&str])] = &[
             "telemetry",
             "trace",
             "config",
+            "contain",
             "clock",
         ],
     ),
     ("demo", &["http1", "ws"]),
     ("client", &["http2", "tls", "scratch", "outbox", "http1", "ws", "syntax", "config", "clock"]),
-    ("upstream", &["http2", "outbox", "http1", "tls", "config", "clock", "telemetry"]),
+    ("upstream", &["http2", "outbox", "http1", "tls", "config", "contain", "clock", "telemetry"]),
     (
         "relay",
         &[
@@ -86,6 +90,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("sse", &[]),
     ("ws", &[]),
     ("clock", &[]),
+    ("contain", &[]),
     ("outbox", &[]),
     ("scratch", &[]),
     ("tls", &["config"]),
