@@ -111,12 +111,18 @@ impl Request {
     }
 
     /// Answers it with text of our own; for `rest` see [`Self::deny`].
-    async fn respond(&self, client: &mut Client, answer: &Respond, rest: Option<Framing>) -> After {
+    async fn respond(
+        &self,
+        client: &mut Client,
+        answer: &Respond,
+        rest: Option<Framing>,
+        meter: &mut Meter,
+    ) -> After {
         let reply = Reply {
             content_type: "text/plain; charset=utf-8",
             ..Reply::new(answer.status, &answer.body)
         };
-        self.reply(client, reply, rest).await
+        self.reply(client, reply, rest, meter).await
     }
 
     /// Answers it with fields alone.
@@ -125,17 +131,30 @@ impl Request {
         client: &mut Client,
         fields: &[OwnField],
         rest: Option<Framing>,
+        meter: &mut Meter,
     ) -> After {
-        self.reply(client, Reply { fields, ..Reply::new(NO_CONTENT, "") }, rest).await
+        self.reply(client, Reply { fields, ..Reply::new(NO_CONTENT, "") }, rest, meter).await
     }
 
     /// Answers it with an error. `rest` is the framing of what is still to be read of its body, or
     /// nothing if no request can follow.
-    pub async fn deny(&self, client: &mut Client, denial: &Denial, rest: Option<Framing>) -> After {
-        self.reply(client, Reply::of(denial, &denial.body()), rest).await
+    pub async fn deny(
+        &self,
+        client: &mut Client,
+        denial: &Denial,
+        rest: Option<Framing>,
+        meter: &mut Meter,
+    ) -> After {
+        self.reply(client, Reply::of(denial, &denial.body()), rest, meter).await
     }
 
-    async fn reply(&self, client: &mut Client, reply: Reply<'_>, rest: Option<Framing>) -> After {
+    async fn reply(
+        &self,
+        client: &mut Client,
+        reply: Reply<'_>,
+        rest: Option<Framing>,
+        meter: &mut Meter,
+    ) -> After {
         let date = date();
         let reply = Reply {
             connection: match (rest, self.version) {
@@ -151,6 +170,9 @@ impl Request {
         };
         if client.write_all(&reply.encode(), REPLY_LIMIT).await.is_err() {
             return After::Gone;
+        }
+        if !reply.to_head {
+            meter.own_bytes(reply.body.len() as u64);
         }
         match rest {
             Some(rest) if client.skip(rest, SKIPPED_BODY_MAX_BYTES, SKIP_LIMIT).await => {
@@ -227,10 +249,10 @@ pub async fn run(context: Context<'_>, client: &mut Client, mut head: RequestHea
         let denial = Denial::new(404, "no_route", "no route takes this host, path and method");
         return unrouted(context, client, &request, began, &denial, rest).await;
     };
-    let meter = Meter::new(Arc::clone(&route.metrics), began);
+    let mut meter = Meter::new(Arc::clone(&route.metrics), began);
     match &route.action {
         Action::Respond(answer) => {
-            let after = request.respond(client, answer, rest).await;
+            let after = request.respond(client, answer, rest, &mut meter).await;
             let record = Record { route: &route.name, ..request.record(context, answer.status) };
             finish(context, record, meter, after);
             after
@@ -246,10 +268,10 @@ pub async fn run(context: Context<'_>, client: &mut Client, mut head: RequestHea
                     return forward.run(client, head, admitted, meter).await;
                 }
                 Ok(Entry::Answered(fields)) => {
-                    (NO_CONTENT, request.answer(client, &fields, rest).await)
+                    (NO_CONTENT, request.answer(client, &fields, rest, &mut meter).await)
                 }
                 Err(Stop::Denied(denial)) => {
-                    (denial.status, request.deny(client, &denial, rest).await)
+                    (denial.status, request.deny(client, &denial, rest, &mut meter).await)
                 }
                 Err(Stop::Left) => (CLIENT_LEFT, After::Gone),
             };
@@ -269,8 +291,8 @@ async fn unrouted(
     denial: &Denial,
     rest: Option<Framing>,
 ) -> After {
-    let after = request.deny(client, denial, rest).await;
-    let meter = Meter::new(Arc::clone(&context.snapshot.unrouted), began);
+    let mut meter = Meter::new(Arc::clone(&context.snapshot.unrouted), began);
+    let after = request.deny(client, denial, rest, &mut meter).await;
     finish(context, request.record(context, denial.status), meter, after);
     after
 }
@@ -281,7 +303,7 @@ fn finish(context: Context<'_>, record: Record<'_>, meter: Meter, after: After) 
         After::Gone => CloseReason::ClientClosed,
         _ => CloseReason::Completed,
     };
-    context.shared.registry.past().answered();
+    context.shared.registry.past().answered(meter.stream());
     let totals = meter.totals();
     let (_, duration) = meter.close(reason, record.status, clock::now());
     context.snapshot.config.log.access.ended(record, reason, totals, duration);

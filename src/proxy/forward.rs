@@ -134,7 +134,7 @@ impl Forward<'_> {
                     && outcome.request_is_read
                     && !self.context.is_draining();
                 let rest = keep_alive.then_some(Framing::None);
-                (denial.status, self.request.deny(client, &denial, rest).await)
+                (denial.status, self.request.deny(client, &denial, rest, &mut meter).await)
             }
         };
         let totals = meter.totals();
