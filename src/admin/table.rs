@@ -65,10 +65,18 @@ fn page(query: &Query, streams: &[Arc<Stream>], view: View) -> Answer {
     Answer::json(200, &Page { now, total: streams.len(), matched, streams: rows })
 }
 
-/// `/api/streams/{id}`
-pub(super) fn one(process: &Process, id: &str, trusted: bool) -> Answer {
+/// `/api/streams/{id}`; `?number=` says which one, where several share an id.
+pub(super) fn one(process: &Process, id: &str, query: &str, trusted: bool) -> Answer {
+    let number = match query.strip_prefix("number=").map(str::parse::<u64>) {
+        None if query.is_empty() => None,
+        Some(Ok(number)) => Some(number),
+        _ => return Denial::bad_request("the only parameter is number".to_owned()).into(),
+    };
     let registry = &process.shared.registry;
-    let is_meant = |stream: &Arc<Stream>| stream.identity().is_some_and(|is| *is.id == *id);
+    let is_meant = |stream: &Arc<Stream>| {
+        let has_id = stream.identity().is_some_and(|is| *is.id == *id);
+        has_id && number.is_none_or(|number| stream.number() == number)
+    };
     let open = registry.streams().into_iter().find(is_meant);
     let stream = open.or_else(|| registry.past().streams().into_iter().find(is_meant));
     let view = view(process, trusted);

@@ -78,6 +78,8 @@ async fn pages_and_tokens() {
         (None, "GET /api/streams/ended?reason=killed", "x", 200),
         (None, "DELETE /api/streams/ended", "x", 405),
         (None, "GET /api/streams/1", "x", 404),
+        (None, "GET /api/streams/1?number=7", "x", 404),
+        (None, "GET /api/streams/1?number=x", "x", 400),
         (None, "POST /api/streams/1", "x", 405),
         (None, "DELETE /api/streams/1", "x", 404),
         (Some("s3"), "DELETE /api/streams/1", "x", 401),
@@ -105,6 +107,8 @@ async fn a_page_in_an_operators_browser_may_not_ask() {
         (None, "evil.example:9901", Some("http://evil.example:9901"), 403),
         (None, "evil.example:9901", None, 403),
         (Some("s3"), "proxy.internal:9901", None, 409),
+        // Behind a proxy with TLS, which may put its own name for us into `Host`.
+        (Some("s3"), "127.0.0.1:9901", Some("https://ops.example.com"), 409),
     ] {
         let origin = origin.map(|origin| format!("Origin: {origin}\r\n")).unwrap_or_default();
         let request = format!(

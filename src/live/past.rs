@@ -144,7 +144,7 @@ pub(super) mod tests {
 
     fn ended(id: usize, kind: Kind, reason: CloseReason, secs: u64) -> Arc<Stream> {
         let stream = Stream::new(clock::now());
-        stream.identify(identity(&id.to_string()));
+        stream.identify(id as u64, identity(&id.to_string()));
         stream.opened(kind);
         stream.came_down(10, 1, clock::now());
         stream.ends(End { reason, status: 200, duration: Duration::from_secs(secs) });

@@ -51,8 +51,6 @@ pub struct Entry {
     told: AtomicU8,
     farewells: Arc<OnceLock<Farewells>>,
     waker: AtomicWaker,
-    /// Its number among all exchanges.
-    number: u64,
     stream: Arc<Stream>,
 }
 
@@ -82,13 +80,13 @@ impl Entry {
 
     /// Its number among all exchanges of the process.
     pub fn number(&self) -> u64 {
-        self.number
+        self.stream.number()
     }
 
     /// Its place in a spread, from 0 to 1: neighbours are far apart, and any run of exchanges is
     /// spread evenly (the golden ratio's low-discrepancy sequence).
     pub fn fraction(&self) -> f64 {
-        (self.number as f64 * 0.618_033_988_749_895).fract()
+        (self.number() as f64 * 0.618_033_988_749_895).fract()
     }
 
     /// What is known of it.
@@ -146,13 +144,12 @@ impl Drop for Carrier {
 impl Registry {
     /// Enters a new exchange. One that comes while the process drains is told so, too.
     pub fn enter(self: &Arc<Self>, stream: Arc<Stream>, identity: Identity) -> Place {
-        stream.identify(identity);
         let number = self.next.fetch_add(1, Ordering::Relaxed);
+        stream.identify(number, identity);
         let entry = Arc::new(Entry {
             told: AtomicU8::new(RUNS),
             farewells: Arc::clone(&self.farewells),
             waker: AtomicWaker::new(),
-            number,
             stream,
         });
         self.open.fetch_add(1, Ordering::AcqRel);
@@ -206,9 +203,9 @@ impl Registry {
     /// All that are open, the oldest first.
     pub fn streams(&self) -> Vec<Arc<Stream>> {
         let mut streams = Vec::new();
-        self.each(|entry| streams.push((entry.number, Arc::clone(&entry.stream))));
-        streams.sort_unstable_by_key(|(number, _)| *number);
-        streams.into_iter().map(|(_, stream)| stream).collect()
+        self.each(|entry| streams.push(Arc::clone(&entry.stream)));
+        streams.sort_unstable_by_key(|stream| stream.number());
+        streams
     }
 
     /// What was, and is no more.
