@@ -86,7 +86,7 @@ fn watch(admin: &Arc<Admin>, mut view: View, first: &feed::Said) -> anyhow::Resu
         match view.press(key, &world) {
             Wish::None => {}
             Wish::Quit => break,
-            Wish::Kill(id) => view.say(kill(admin, &id)),
+            Wish::Kill(id, number) => view.say(kill(admin, &id, number)),
         }
     }
     Ok(())
@@ -109,9 +109,9 @@ fn end_with_terminal() {
 }
 
 /// What came of it, for the person.
-fn kill(admin: &Admin, id: &str) -> String {
+fn kill(admin: &Admin, id: &str, number: u64) -> String {
     let id = percent_encoding::utf8_percent_encode(id, percent_encoding::NON_ALPHANUMERIC);
-    match admin.ask("DELETE", &format!("/api/streams/{id}")) {
+    match admin.ask("DELETE", &format!("/api/streams/{id}?number={number}")) {
         Ok((202, _)) => format!("killed {id}"),
         Ok((404, _)) => "it has ended already".to_owned(),
         Ok((403, _)) => "admin.allow_kill is false".to_owned(),

@@ -188,11 +188,12 @@ impl Registry {
     }
 
     /// Tells those with that request id to end; says whether there are any. Clients may choose
-    /// their ids: those who share one share its fate.
-    pub fn kill(&self, id: &str) -> bool {
+    /// their ids: those who share one share its fate, unless `number` says which one is meant.
+    pub fn kill(&self, id: &str, number: Option<u64>) -> bool {
         let mut found = false;
         self.each(|entry| {
-            if entry.stream.identity().is_some_and(|identity| *identity.id == *id) {
+            let has_id = entry.stream.identity().is_some_and(|identity| *identity.id == *id);
+            if has_id && number.is_none_or(|number| entry.number() == number) {
                 entry.tell(KILLED);
                 found = true;
             }
@@ -324,8 +325,8 @@ mod tests {
         let registry = Arc::new(Registry::default());
         let mut cx = Context::from_waker(std::task::Waker::noop());
         let (one, other) = (enter(&registry), named(&registry, "2"));
-        assert!(!registry.kill("3"));
-        assert!(registry.kill("2"));
+        assert!(!registry.kill("3", None) && !registry.kill("2", Some(0)));
+        assert!(registry.kill("2", Some(1)));
         assert_eq!(one.entry().poll_order(&mut cx), Order::RunOn);
         assert_eq!(other.entry().poll_order(&mut cx), Order::Kill);
         registry.end_all();
@@ -333,7 +334,7 @@ mod tests {
         assert_eq!(registry.streams().len(), 2);
         drop(other);
         assert_eq!(registry.streams().len(), 1);
-        assert!(!registry.kill("2"));
+        assert!(!registry.kill("2", None));
     }
 
     fn enter(registry: &Arc<Registry>) -> Place {

@@ -171,9 +171,7 @@ impl Request {
         if client.write_all(&reply.encode(), REPLY_LIMIT).await.is_err() {
             return After::Gone;
         }
-        if !reply.to_head {
-            meter.own_bytes(reply.body.len() as u64);
-        }
+        meter.own_bytes(reply.sent_body().len() as u64);
         match rest {
             Some(rest) if client.skip(rest, SKIPPED_BODY_MAX_BYTES, SKIP_LIMIT).await => {
                 After::KeepAlive

@@ -151,8 +151,27 @@ async fn streams_of_one_id_are_told_apart() {
         let stream = proxy.api(&format!("/api/streams/same?number={number}")).await;
         assert_eq!((&stream["number"], stream["ended"].is_null()), (&json!(number), is_open));
     }
-    let missing = proxy.admin("/api/streams/same?number=99").await;
-    assert_eq!(missing.0, 404, "{}", missing.1);
+    for method in ["GET", "DELETE"] {
+        let missing = proxy.ask_admin(method, "/api/streams/same?number=99").await;
+        assert_eq!(missing.0, 404, "{}", missing.1);
+    }
+    let third = listens(&proxy, "/", "ended").await;
+    let kill = format!("/api/streams/same?number={}", numbers[1]);
+    assert_eq!(proxy.ask_admin("DELETE", &kill).await.0, 202);
+    let ends = proxy.logged("end", 2).await;
+    assert_eq!(ends[1]["reason"], "killed", "{ends:?}");
+    let left = proxy.api("/api/streams").await;
+    assert_eq!(left["matched"], 1, "the third runs on: {left}");
+    // Its id is the name of a page.
+    let number = left["streams"][0]["number"].as_u64().unwrap();
+    let stream = proxy.api(&format!("/api/streams/ended?number={number}")).await;
+    assert_eq!(
+        (&stream["id"], &stream["timeline"][0]["what"]),
+        (&"ended".into(), &"request".into())
+    );
+    assert_eq!(proxy.ask_admin("DELETE", "/api/streams/ended").await.0, 202);
+    proxy.logged("end", 3).await;
+    drop(third);
 }
 
 #[tokio::test]

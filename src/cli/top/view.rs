@@ -94,7 +94,8 @@ pub(super) enum Mode {
 pub(super) enum Wish {
     None,
     Quit,
-    Kill(String),
+    /// The stream with that id and number.
+    Kill(String, u64),
 }
 
 impl View {
@@ -151,7 +152,9 @@ impl View {
                     _ => {}
                 }
             }
-            Mode::Confirm { id, .. } if key.code == KeyCode::Char('y') => return Wish::Kill(id),
+            Mode::Confirm { id, number } if key.code == KeyCode::Char('y') => {
+                return Wish::Kill(id, number);
+            }
             Mode::Confirm { .. } => {}
         }
         Wish::None
@@ -208,7 +211,8 @@ pub(super) fn matches(filter: &str, stream: &Stream) -> bool {
         ("route", stream.route.clone()),
         ("upstream", stream.upstream.clone()),
         ("endpoint", optional(&stream.endpoint)),
-        ("kind", stream.kind.clone()),
+        // As it is, and as it is shown.
+        ("kind", stream.kind.replace("websocket", "websocket ws")),
         ("principal", optional(&stream.principal)),
         ("client", optional(&stream.client)),
         ("state", stream.state.clone()),
@@ -241,7 +245,7 @@ mod tests {
             },
             {
                 "number": 2, "id": "b", "route": "room", "state": "streaming", "started": 40.0,
-                "bytes_out": 5,
+                "bytes_out": 5, "kind": "websocket",
             },
         ]})));
         world
@@ -276,6 +280,7 @@ mod tests {
             ("state:chat", ""),
             ("-", ""),
             ("other:x", ""),
+            ("kind:ws", "b"),
         ] {
             let view = View::new(Sort::Age, filter.to_owned());
             assert_eq!(ids(&view, &world), expected, "{filter}");
@@ -296,7 +301,7 @@ mod tests {
         assert_eq!(press(&mut view, &world, &[KeyCode::Char('n')]), Wish::None);
         assert_eq!(press(&mut view, &world, &[KeyCode::Char('y')]), Wish::None);
         let killed = press(&mut view, &world, &[kill, KeyCode::Char('y')]);
-        assert_eq!(killed, Wish::Kill("a".into()));
+        assert_eq!(killed, Wish::Kill("a".into(), 1));
     }
 
     #[test]
