@@ -102,7 +102,9 @@ pub fn request_id(head: &RequestHead) -> Option<&str> {
     let text = std::str::from_utf8(head.fields.get("x-request-id")?).ok()?;
     let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
     let fits = !text.is_empty() && text.len() <= REQUEST_ID_MAX_BYTES;
-    (fits && text.bytes().all(harmless)).then_some(text)
+    // It is a segment of paths, too, and these would not stay in them (RFC 3986 §5.2.4).
+    let stays = text != "." && text != "..";
+    (fits && stays && text.bytes().all(harmless)).then_some(text)
 }
 
 /// Rewrites a request's fields for the upstream. The result has no `Connection` field: in HTTP/1.1

@@ -26,6 +26,7 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod contain;
 pub mod demo;
 pub mod headers;
 pub mod http1;

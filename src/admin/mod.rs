@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -37,6 +38,12 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// `prometheus` writes the text format only, whatever `Accept` says.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What every answer says, besides: it is for whoever has asked, now, and it is what it says.
+const FIELDS: [OwnField; 2] = [
+    ("Cache-Control", Bytes::from_static(b"no-store")),
+    ("X-Content-Type-Options", Bytes::from_static(b"nosniff")),
+];
 
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -151,8 +158,14 @@ impl AdminApp {
             denial.fields.push(("WWW-Authenticate", "Bearer".into()));
             return denial.into();
         }
-        let Some(page) = self.page_at(path) else {
-            return self.wish(head, admitted).await;
+        let page = match self.page_at(path) {
+            None => return self.wish(head, admitted).await,
+            // A client may call its stream so: it is to be seen and to end, too.
+            Some(Page::Ended) if head.method == "DELETE" => return self.wish(head, admitted).await,
+            Some(Page::Ended) if query_of(admitted).starts_with("number=") => {
+                Page::Stream("ended".to_owned())
+            }
+            Some(page) => page,
         };
         let is_api = path.starts_with("/api/");
         let allow = match page {
@@ -197,7 +210,11 @@ impl AdminApp {
     }
 
     async fn wish(&self, head: &RequestHead, admitted: &Admitted) -> Served {
-        let Some((wish, method)) = Wish::of(admitted.path()) else {
+        let number = match table::number_in(query_of(admitted)) {
+            Err(denial) if table::id_in(admitted.path()).is_some() => return denial.into(),
+            number => number.ok().flatten(),
+        };
+        let Some((wish, method)) = Wish::of(admitted.path(), number) else {
             return Denial::new(404, "not_found", "there is no such page").into();
         };
         if head.method != method {
@@ -206,7 +223,7 @@ impl AdminApp {
         if let Err(denial) = self.check_sender(head, admitted) {
             return denial.into();
         }
-        if matches!(wish, Wish::Kill(_)) && !self.admin.allow_kill {
+        if matches!(wish, Wish::Kill { .. }) && !self.admin.allow_kill {
             return Denial::new(403, "forbidden", "admin.allow_kill is false").into();
         }
         wish.grant(&self.process).await.into()
@@ -231,7 +248,7 @@ impl AdminApp {
             }
             Page::Streams => table::open(process, query, trusted),
             Page::Ended => table::ended(process, query, trusted),
-            Page::Stream(id) => table::one(process, &id, trusted),
+            Page::Stream(id) => table::one(process, &id, query, trusted),
             Page::Upstreams => groups::upstreams(process),
             Page::Routes => groups::routes(process),
             Page::Config => groups::config(process),
@@ -250,6 +267,11 @@ impl AdminApp {
     /// Without a token, any page that an operator's browser has open could ask for things: by a
     /// form, or under a name of its own that it has made to mean this machine (DNS rebinding).
     fn check_sender(&self, head: &RequestHead, admitted: &Admitted) -> Result<(), Denial> {
+        // With one, no page asks in an operator's name: browsers keep no token that they would add
+        // by themselves. And `Host` may be what a proxy in front makes of it.
+        if self.admin.token.is_some() {
+            return Ok(());
+        }
         if let Some(origin) = head.fields.get("origin") {
             let own = head.fields.get("host").map(|host| [b"http://", &host[..]].concat());
             if own.is_none_or(|own| own != *origin) {
@@ -358,6 +380,7 @@ async fn send(client: &mut Client, answer: &Answer, keep_alive: bool, to_head: b
         content_type: answer.content_type,
         connection: if keep_alive { None } else { Some("close") },
         fields: &answer.fields,
+        more_fields: &FIELDS,
         to_head,
         date: &date,
         ..Reply::new(answer.status, &answer.body)

@@ -21,6 +21,15 @@ pub(super) fn id_in(path: &str) -> Option<Cow<'_, str>> {
     is_one.then(|| percent_decode_str(id).decode_utf8().ok()).flatten()
 }
 
+/// The number of a stream in the part of a target behind its `?`.
+pub(super) fn number_in(query: &str) -> Result<Option<u64>, Denial> {
+    match query.strip_prefix("number=").map(str::parse) {
+        None if query.is_empty() => Ok(None),
+        Some(Ok(number)) => Ok(Some(number)),
+        _ => Err(Denial::bad_request("the only parameter is number".to_owned())),
+    }
+}
+
 /// There is no stream with that id.
 pub(super) fn missing(id: &str) -> Denial {
     Denial::new(404, "not_found", format!("there is no stream \"{id}\""))
@@ -65,10 +74,17 @@ fn page(query: &Query, streams: &[Arc<Stream>], view: View) -> Answer {
     Answer::json(200, &Page { now, total: streams.len(), matched, streams: rows })
 }
 
-/// `/api/streams/{id}`
-pub(super) fn one(process: &Process, id: &str, trusted: bool) -> Answer {
+/// `/api/streams/{id}`; `?number=` says which one, where several share an id.
+pub(super) fn one(process: &Process, id: &str, query: &str, trusted: bool) -> Answer {
+    let number = match number_in(query) {
+        Ok(number) => number,
+        Err(denial) => return denial.into(),
+    };
     let registry = &process.shared.registry;
-    let is_meant = |stream: &Arc<Stream>| stream.identity().is_some_and(|is| *is.id == *id);
+    let is_meant = |stream: &Arc<Stream>| {
+        let has_id = stream.identity().is_some_and(|is| *is.id == *id);
+        has_id && number.is_none_or(|number| stream.number() == number)
+    };
     let open = registry.streams().into_iter().find(is_meant);
     let stream = open.or_else(|| registry.past().streams().into_iter().find(is_meant));
     let view = view(process, trusted);

@@ -66,6 +66,7 @@ async fn pages_and_tokens() {
         (Some("s3"), "GET /nothing", "x", 401),
         (None, "GET /-/reload", "x", 405),
         (None, "POST /-/reload", "x", 409),
+        (None, "POST /-/reload?x", "x", 409),
         (Some("s3"), "POST /-/reload", "x", 401),
         (Some("s3"), "POST /-/drain", "Bearer s3", 503),
         (None, "POST /api/upstreams/127.0.0.1:1/endpoints/127.0.0.1:1/drain", "x", 200),
@@ -79,10 +80,16 @@ async fn pages_and_tokens() {
         (None, "POST /api/streams", "x", 405),
         (None, "DELETE /api/streams", "x", 405),
         (None, "GET /api/streams/ended?reason=killed", "x", 200),
-        (None, "DELETE /api/streams/ended", "x", 405),
+        (None, "DELETE /api/streams/ended", "x", 404),
+        (None, "POST /api/streams/ended", "x", 405),
         (None, "GET /api/streams/1", "x", 404),
+        (None, "GET /api/streams/1?number=7", "x", 404),
+        (None, "GET /api/streams/1?number=x", "x", 400),
         (None, "POST /api/streams/1", "x", 405),
         (None, "DELETE /api/streams/1", "x", 404),
+        (None, "DELETE /api/streams/1?number=x", "x", 400),
+        (None, "GET /api/streams/ended?number=7", "x", 404),
+        (None, "DELETE /api/streams/ended?number=7", "x", 404),
         (Some("s3"), "DELETE /api/streams/1", "x", 401),
         (None, "GET /api/upstreams", "x", 200),
         (None, "GET /api/routes", "x", 200),
@@ -108,6 +115,8 @@ async fn a_page_in_an_operators_browser_may_not_ask() {
         (None, "evil.example:9901", Some("http://evil.example:9901"), 403),
         (None, "evil.example:9901", None, 403),
         (Some("s3"), "proxy.internal:9901", None, 409),
+        // Behind a proxy with TLS, which may put its own name for us into `Host`.
+        (Some("s3"), "127.0.0.1:9901", Some("https://ops.example.com"), 409),
     ] {
         let origin = origin.map(|origin| format!("Origin: {origin}\r\n")).unwrap_or_default();
         let request = format!(

@@ -21,15 +21,15 @@ pub(super) enum Wish<'a> {
     Drain,
     /// `/api/upstreams/{upstream}/endpoints/{endpoint}/drain`, or `/ready` to put it back.
     Endpoint { upstream: Cow<'a, str>, endpoint: Cow<'a, str>, drained: bool },
-    /// `/api/streams/{id}`
-    Kill(Cow<'a, str>),
+    /// `/api/streams/{id}`; with `?number=` only one of those that share it.
+    Kill { id: Cow<'a, str>, number: Option<u64> },
 }
 
 impl<'a> Wish<'a> {
-    /// What a path asks for, and by which method.
-    pub(super) fn of(path: &'a str) -> Option<(Self, &'static str)> {
+    /// What a path asks for, and by which method; `number` is which stream.
+    pub(super) fn of(path: &'a str, number: Option<u64>) -> Option<(Self, &'static str)> {
         if let Some(id) = id_in(path) {
-            return Some((Self::Kill(id), "DELETE"));
+            return Some((Self::Kill { id, number }, "DELETE"));
         }
         let wish = match path {
             "/-/reload" => Self::Reload,
@@ -60,11 +60,11 @@ impl<'a> Wish<'a> {
                 Some(open) => Answer::json(202, &json!({ "draining": true, "open": open })),
                 None => Denial::new(503, "ending", "the process ends").into(),
             },
-            Self::Kill(id) if process.shared.registry.kill(&id) => {
-                tracing::info!(id = &*id, "stream is killed");
+            Self::Kill { id, number } if process.shared.registry.kill(&id, number) => {
+                tracing::info!(id = &*id, number, "stream is killed");
                 Answer::json(202, &json!({ "killed": true }))
             }
-            Self::Kill(id) => table::missing(&id).into(),
+            Self::Kill { id, .. } => table::missing(&id).into(),
             Self::Endpoint { upstream, endpoint, drained } => {
                 let snapshot = process.shared.snapshot.load_full();
                 let missing = |what, name: &str| {
@@ -111,12 +111,15 @@ mod tests {
             let (upstream, endpoint) = (upstream.into(), endpoint.into());
             Some((Wish::Endpoint { upstream, endpoint, drained }, "POST"))
         };
+        let kill =
+            |id: &'static str| Some((Wish::Kill { id: id.into(), number: Some(7) }, "DELETE"));
         for (path, expected) in [
             ("/-/reload", Some((Wish::Reload, "POST"))),
             ("/-/drain", Some((Wish::Drain, "POST"))),
             ("/-/drain/", None),
-            ("/api/streams/18f3-2a", Some((Wish::Kill("18f3-2a".into()), "DELETE"))),
-            ("/api/streams/a%3Ab", Some((Wish::Kill("a:b".into()), "DELETE"))),
+            ("/api/streams/18f3-2a", kill("18f3-2a")),
+            ("/api/streams/a%3Ab", kill("a:b")),
+            ("/api/streams/ended", kill("ended")),
             ("/api/streams/", None),
             ("/api/streams/a/b", None),
             ("/api/upstreams/chat/endpoints/gpu-b/drain", endpoint("chat", "gpu-b", true)),
@@ -130,7 +133,7 @@ mod tests {
             ("/api/upstreams/u", None),
             ("/api/upstreams/u/endpoints/%FF/drain", None),
         ] {
-            assert_eq!(Wish::of(path), expected, "{path}");
+            assert_eq!(Wish::of(path, Some(7)), expected, "{path}");
         }
     }
 }

@@ -59,8 +59,9 @@ fn watch(admin: &Arc<Admin>, mut view: View, first: &feed::Said) -> anyhow::Resu
     world.hear(first);
     let feed = Feed::start(Arc::clone(admin));
     let screen = Screen::enter()?;
+    end_with_terminal();
     let mut is_stale = true;
-    while !ends.load(Ordering::Acquire) && !is_gone() {
+    while !ends.load(Ordering::Acquire) {
         loop {
             match feed.news.try_recv() {
                 Ok(News::Said(said)) => world.hear(&said),
@@ -85,25 +86,32 @@ fn watch(admin: &Arc<Admin>, mut view: View, first: &feed::Said) -> anyhow::Resu
         match view.press(key, &world) {
             Wish::None => {}
             Wish::Quit => break,
-            Wish::Kill(id) => view.say(kill(admin, &id)),
+            Wish::Kill(id, number) => view.say(kill(admin, &id, number)),
         }
     }
     Ok(())
 }
 
-/// Whether the terminal was closed: its other end, which nobody tells a process of that it does not
-/// control. `poll` of crossterm would spin.
-fn is_gone() -> bool {
-    let gone = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
-    let mut input = [PollFd::new(io::stdin().as_raw_fd(), PollFlags::empty())];
-    let polled = poll(&mut input, 0);
-    polled.is_ok() && input[0].revents().is_some_and(|seen| seen.intersects(gone))
+/// Ends the process when its terminal is closed, or rather its other end; nobody tells a process of
+/// it whose terminal it is not. From a thread of its own, since what waits for keys waits for ever
+/// then, and spins; there is nothing left to give back.
+fn end_with_terminal() {
+    std::thread::spawn(|| {
+        let gone = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
+        loop {
+            let mut input = [PollFd::new(io::stdin().as_raw_fd(), PollFlags::empty())];
+            let polled = poll(&mut input, -1);
+            if polled.is_ok() && input[0].revents().is_some_and(|seen| seen.intersects(gone)) {
+                std::process::exit(0);
+            }
+        }
+    });
 }
 
 /// What came of it, for the person.
-fn kill(admin: &Admin, id: &str) -> String {
+fn kill(admin: &Admin, id: &str, number: u64) -> String {
     let id = percent_encoding::utf8_percent_encode(id, percent_encoding::NON_ALPHANUMERIC);
-    match admin.ask("DELETE", &format!("/api/streams/{id}")) {
+    match admin.ask("DELETE", &format!("/api/streams/{id}?number={number}")) {
         Ok((202, _)) => format!("killed {id}"),
         Ok((404, _)) => "it has ended already".to_owned(),
         Ok((403, _)) => "admin.allow_kill is false".to_owned(),
@@ -160,4 +168,46 @@ impl Drop for Screen {
 fn leave() {
     let _ = execute!(io::stdout(), cursor::Show, LeaveAlternateScreen);
     let _ = disable_raw_mode();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    const PANIC: &str = "for the test of the terminal";
+
+    #[test]
+    #[ignore = "it is the process that the other test looks at"]
+    fn it_panics() {
+        // Whoever runs all tests that are ignored has no terminal of its own for this.
+        if std::env::var_os("LONGWIRE_TEST_PANICS").is_none() {
+            return;
+        }
+        let _screen = Screen::enter().unwrap();
+        panic!("{PANIC}");
+    }
+
+    /// `script` (of util-linux) gives it a terminal, and what it writes.
+    #[test]
+    fn a_panic_gives_the_terminal_back_and_can_be_read_there() {
+        let program = std::env::current_exe().unwrap();
+        let test = format!("{}::it_panics", module_path!().split_once("::").unwrap().1);
+        let command = format!(
+            "stty -g; {} {test} --exact --ignored --nocapture; stty -g",
+            program.to_str().unwrap()
+        );
+        let script = ["-qec", &command, "/dev/null"];
+        let mut program = Command::new("timeout");
+        program.args(["20", "script"]).args(script).env("LONGWIRE_TEST_PANICS", "1");
+        let output = program.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        let at = |part: &str| text.find(part).unwrap_or_else(|| panic!("no {part:?} in {text:?}"));
+        assert!(at("\x1b[?1049h") < at("\x1b[?1049l"), "{text:?}");
+        assert!(at("\x1b[?1049l") < at(PANIC), "it is told on the other screen: {text:?}");
+        assert!(text.contains("\x1b[?25h"), "the cursor is hidden: {text:?}");
+        let modes = |line: Option<&str>| line.map(str::trim).map(str::to_owned);
+        let (before, after) = (modes(text.lines().next()), modes(text.trim_end().lines().last()));
+        assert_eq!(before, after, "what is typed is not shown: {text:?}");
+    }
 }

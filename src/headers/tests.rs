@@ -169,6 +169,9 @@ fn request_ids_are_taken_over_only_when_harmless() {
         request_id(&head).map(str::to_owned)
     };
     assert_eq!(id("abc-1.2_3:4").as_deref(), Some("abc-1.2_3:4"));
+    assert_eq!(id("...").as_deref(), Some("..."));
+    assert_eq!(id("."), None);
+    assert_eq!(id(".."), None, "/api/streams/.. is another page");
     assert_eq!(id("a b"), None);
     assert_eq!(id("\"}"), None);
     assert_eq!(id(&"a".repeat(129)), None);

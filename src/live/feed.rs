@@ -31,6 +31,7 @@ const TTFT_WINDOW: Duration = Duration::from_secs(60);
 #[expect(missing_docs, reason = "docs/api.md says it")]
 pub struct Totals {
     pub active: Map<String, Value>,
+    pub states: Map<String, Value>,
     pub opened: u64,
     pub closed: u64,
     pub requests: u64,
@@ -45,13 +46,17 @@ impl Totals {
     /// Of a registry where those of `open` were open a moment ago.
     pub fn new(registry: &Registry, open: &[Arc<Stream>], now: Instant) -> Self {
         let sums = registry.past().sums(open);
+        let draining = registry.is_draining();
         let mut active = [0_u64; Kind::ALL.len()];
+        let mut states = [0_u64; State::ALL.len()];
         for stream in open {
-            active[stream.look(now).kind as usize] += 1;
+            let look = stream.look(now);
+            active[look.kind as usize] += 1;
+            states[State::of(&look, draining) as usize] += 1;
         }
-        let active = Kind::ALL.iter().zip(active);
         Self {
-            active: active.map(|(kind, count)| (kind.label().to_owned(), count.into())).collect(),
+            active: named(Kind::ALL.map(Kind::label), active),
+            states: named(State::ALL.map(State::label), states),
             opened: registry.entered(),
             closed: sums.closed,
             requests: sums.closed + sums.answered,
@@ -62,6 +67,10 @@ impl Totals {
             ttft_p50: ttft_p50(open.iter().chain(&registry.past().streams()), now),
         }
     }
+}
+
+fn named<const N: usize>(names: [&str; N], counts: [u64; N]) -> Map<String, Value> {
+    names.into_iter().zip(counts).map(|(name, count)| (name.to_owned(), count.into())).collect()
 }
 
 /// The median of the times to the first byte of those streams that got it within the last minute.
@@ -84,7 +93,7 @@ fn ttft_p50<'s>(streams: impl Iterator<Item = &'s Arc<Stream>>, now: Instant) ->
 pub struct Delta {
     /// Rows of those that are new to this watcher.
     pub opened: Vec<Value>,
-    /// The id of each that has changed, and the fields that have.
+    /// Number and id of each that has changed, and the fields that have.
     pub changed: Vec<Value>,
     /// Rows of those that have ended, the last first.
     pub ended: Vec<Value>,
@@ -141,7 +150,9 @@ impl Feed {
         let mut ended = Vec::new();
         self.told.retain_mut(|told| {
             let look = told.stream.look(view.now);
-            if look.ended.is_some() {
+            // Not as soon as it ends: it is among the past only a moment later, and would be told
+            // of once more then.
+            if told.stream.is_past() {
                 ended.push(Arc::clone(&told.stream));
                 return false;
             }
@@ -152,8 +163,9 @@ impl Feed {
         let (new_past, number) = past.since(self.past);
         self.past = number;
         let unknown = new_past.into_iter().filter(|stream| !known.contains(&Arc::as_ptr(stream)));
-        ended.reverse();
         ended.extend(unknown.take(ENDED_MAX));
+        let when = |stream: &Arc<Stream>| stream.ended().map(|end| stream.began() + end.duration);
+        ended.sort_by_cached_key(|stream| std::cmp::Reverse(when(stream)));
         let opened = self.tell(open, view);
         let ended = ended.iter().filter_map(|stream| row(stream, view)).collect();
         Delta { opened, changed, ended }
@@ -182,7 +194,7 @@ impl Feed {
 }
 
 impl Told {
-    /// The fields that have changed, with the id, if any have.
+    /// The fields that have changed, with number and id, if any have.
     fn change(&mut self, look: &Look, view: View, passed: Duration) -> Option<Value> {
         let events = look.events_out.saturating_sub(self.shown.events_out);
         let shown = Shown::new(&self.stream, look, view, per_second(events, passed));
@@ -191,6 +203,7 @@ impl Told {
         }
         let before = std::mem::replace(&mut self.shown, shown);
         let mut fields = self.shown.difference(&before, look.age);
+        fields.insert("number".to_owned(), json!(self.stream.number()));
         fields.insert("id".to_owned(), json!(&*self.stream.identity()?.id));
         Some(Value::Object(fields))
     }
@@ -254,7 +267,7 @@ mod tests {
 
     fn stream(id: usize, began: Instant) -> Arc<Stream> {
         let stream = Stream::new(began);
-        stream.identify(identity(&id.to_string()));
+        stream.identify(id as u64, identity(&id.to_string()));
         stream.opened(Kind::Sse);
         Arc::new(stream)
     }
@@ -283,12 +296,13 @@ mod tests {
         open[1].came_down(100, 10, began + secs(3));
         let delta = feed.look(&open, &past, view(4));
         let expected = json!([{
-            "id": "2", "bytes_out": 100, "events_out": 10, "events_per_second": 5.0,
+            "number": 2, "id": "2", "bytes_out": 100, "events_out": 10, "events_per_second": 5.0,
             "since_upstream": 1.0, "state": "streaming",
         }]);
         assert_eq!(Value::Array(delta.changed), expected);
         let delta = feed.look(&open, &past, view(5));
-        assert_eq!(Value::Array(delta.changed), json!([{ "id": "2", "events_per_second": 0.0 }]));
+        let expected = json!([{ "number": 2, "id": "2", "events_per_second": 0.0 }]);
+        assert_eq!(Value::Array(delta.changed), expected);
 
         end(&open[0], &past);
         let unseen = stream(3, began);
@@ -299,6 +313,22 @@ mod tests {
         assert_eq!(delta.ended[0]["ended"]["reason"], "completed");
         let delta = feed.look(&open, &past, view(7));
         assert!(delta.opened.is_empty() && delta.ended.is_empty());
+    }
+
+    /// Its end is seen before it is among the past, or after; it is told of once.
+    #[test]
+    fn an_end_is_told_once() {
+        let view = View { now: clock::now(), draining: false, trusted: true };
+        let past = Past::default();
+        let mut open = vec![stream(1, view.now)];
+        let (mut feed, _) = Feed::begin(&open, &past, view);
+        let duration = Duration::from_secs(1);
+        open[0].ends(End { reason: CloseReason::Completed, status: 200, duration });
+        let told = |feed: &mut Feed, open: &[_]| ids(&feed.look(open, &past, view).ended).join(" ");
+        assert_eq!(told(&mut feed, &open), "");
+        past.left(&open.remove(0));
+        assert_eq!(told(&mut feed, &open), "1");
+        assert_eq!(told(&mut feed, &open), "");
     }
 
     #[test]

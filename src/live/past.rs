@@ -25,7 +25,7 @@ pub struct Sums {
     pub closed: u64,
     /// Those of them that failed: see [`CloseReason::is_failure`].
     pub failed: u64,
-    /// Requests that were answered without an upstream.
+    /// Requests that were answered without an upstream; their bytes are among the others.
     pub answered: u64,
     /// Events to clients, of those that are open, too.
     pub events_out: u64,
@@ -80,8 +80,10 @@ impl Past {
     }
 
     /// A request was answered without an upstream.
-    pub fn answered(&self) {
-        self.rows().sums.answered += 1;
+    pub fn answered(&self, stream: &Stream) {
+        let mut rows = self.rows();
+        rows.sums.answered += 1;
+        rows.sums.add(&stream.look(stream.began()));
     }
 
     /// Those that are kept, the one that ended last first.
@@ -142,7 +144,7 @@ pub(super) mod tests {
 
     fn ended(id: usize, kind: Kind, reason: CloseReason, secs: u64) -> Arc<Stream> {
         let stream = Stream::new(clock::now());
-        stream.identify(identity(&id.to_string()));
+        stream.identify(id as u64, identity(&id.to_string()));
         stream.opened(kind);
         stream.came_down(10, 1, clock::now());
         stream.ends(End { reason, status: 200, duration: Duration::from_secs(secs) });

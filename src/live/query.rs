@@ -188,7 +188,7 @@ mod tests {
             .map(|(id, principal, bytes)| {
                 let stream = Stream::new(now);
                 let principal = Some(principal.into());
-                stream.identify(Identity { principal, ..identity(id) });
+                stream.identify(0, Identity { principal, ..identity(id) });
                 stream.came_down(bytes, 0, now);
                 stream
             })

@@ -51,8 +51,6 @@ pub struct Entry {
     told: AtomicU8,
     farewells: Arc<OnceLock<Farewells>>,
     waker: AtomicWaker,
-    /// Its number among all exchanges.
-    number: u64,
     stream: Arc<Stream>,
 }
 
@@ -90,13 +88,13 @@ impl Entry {
 
     /// Its number among all exchanges of the process.
     pub fn number(&self) -> u64 {
-        self.number
+        self.stream.number()
     }
 
     /// Its place in a spread, from 0 to 1: neighbours are far apart, and any run of exchanges is
     /// spread evenly (the golden ratio's low-discrepancy sequence).
     pub fn fraction(&self) -> f64 {
-        (self.number as f64 * 0.618_033_988_749_895).fract()
+        (self.number() as f64 * 0.618_033_988_749_895).fract()
     }
 
     /// What is known of it.
@@ -149,13 +147,12 @@ impl Drop for Carrier {
 impl Registry {
     /// Enters a new exchange. One that comes while the process drains is told so, too.
     pub fn enter(self: &Arc<Self>, stream: Arc<Stream>, identity: Identity) -> Place {
-        stream.identify(identity);
         let number = self.next.fetch_add(1, Ordering::Relaxed);
+        stream.identify(number, identity);
         let entry = Arc::new(Entry {
             told: AtomicU8::new(RUNS),
             farewells: Arc::clone(&self.farewells),
             waker: AtomicWaker::new(),
-            number,
             stream,
         });
         self.open.fetch_add(1, Ordering::AcqRel);
@@ -194,11 +191,12 @@ impl Registry {
     }
 
     /// Tells those with that request id to end; says whether there are any. Clients may choose
-    /// their ids: those who share one share its fate.
-    pub fn kill(&self, id: &str) -> bool {
+    /// their ids: those who share one share its fate, unless `number` says which one is meant.
+    pub fn kill(&self, id: &str, number: Option<u64>) -> bool {
         let mut found = false;
         self.each(|entry| {
-            if entry.stream.identity().is_some_and(|identity| *identity.id == *id) {
+            let has_id = entry.stream.identity().is_some_and(|identity| *identity.id == *id);
+            if has_id && number.is_none_or(|number| entry.number() == number) {
                 entry.tell(KILLED);
                 found = true;
             }
@@ -209,9 +207,9 @@ impl Registry {
     /// All that are open, the oldest first.
     pub fn streams(&self) -> Vec<Arc<Stream>> {
         let mut streams = Vec::new();
-        self.each(|entry| streams.push((entry.number, Arc::clone(&entry.stream))));
-        streams.sort_unstable_by_key(|(number, _)| *number);
-        streams.into_iter().map(|(_, stream)| stream).collect()
+        self.each(|entry| streams.push(Arc::clone(&entry.stream)));
+        streams.sort_unstable_by_key(|stream| stream.number());
+        streams
     }
 
     /// What was, and is no more.
@@ -330,8 +328,8 @@ mod tests {
         let registry = Arc::new(Registry::default());
         let mut cx = Context::from_waker(std::task::Waker::noop());
         let (one, other) = (enter(&registry), named(&registry, "2"));
-        assert!(!registry.kill("3"));
-        assert!(registry.kill("2"));
+        assert!(!registry.kill("3", None) && !registry.kill("2", Some(0)));
+        assert!(registry.kill("2", Some(1)));
         assert_eq!(one.entry().poll_order(&mut cx), Order::RunOn);
         assert_eq!(other.entry().poll_order(&mut cx), Order::Kill);
         registry.end_all();
@@ -339,7 +337,7 @@ mod tests {
         assert_eq!(registry.streams().len(), 2);
         drop(other);
         assert_eq!(registry.streams().len(), 1);
-        assert!(!registry.kill("2"));
+        assert!(!registry.kill("2", None));
     }
 
     fn enter(registry: &Arc<Registry>) -> Place {

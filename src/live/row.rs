@@ -23,6 +23,7 @@ pub struct View {
 #[derive(Debug, Clone, Serialize)]
 #[expect(missing_docs, reason = "docs/api.md says it, and `Look`")]
 pub struct Row<'a> {
+    pub number: u64,
     pub id: &'a str,
     pub route: &'a str,
     pub upstream: &'a str,
@@ -67,6 +68,7 @@ impl<'a> Row<'a> {
         let since =
             |moment: Option<Duration>| moment.map(|at| seconds(look.age.saturating_sub(at)));
         Some(Self {
+            number: stream.number(),
             id: &identity.id,
             route: &identity.route,
             upstream: &identity.upstream,
@@ -213,11 +215,8 @@ mod tests {
         let view = View { now: began + secs(9), draining: false, trusted: false };
         assert!(Row::new(&stream, view).is_none());
         let started = UNIX_EPOCH + secs(1000);
-        stream.identify(Identity {
-            started,
-            client: Some([10, 0, 0, 7].into()),
-            ..identity("a-1")
-        });
+        let client = Some([10, 0, 0, 7].into());
+        stream.identify(5, Identity { started, client, ..identity("a-1") });
         stream.reached("gpu-a".into(), true, began + secs(1));
         stream.answered(began + secs(2));
         stream.opened(Kind::Sse);
@@ -227,7 +226,8 @@ mod tests {
         stream.ends(end);
         let row = serde_json::to_value(Row::new(&stream, view).unwrap()).unwrap();
         let expected = serde_json::json!({
-            "id": "a-1", "route": "chat", "upstream": "models", "endpoint": "gpu-a", "connection": "reused",
+            "number": 5, "id": "a-1", "route": "chat", "upstream": "models", "endpoint": "gpu-a",
+            "connection": "reused",
             "kind": "sse", "principal": null, "client": "10.0.0.x", "version": "1.1",
             "state": "streaming", "started": 1000.0, "age": 8.0, "first_byte": 6.0,
             "since_upstream": 2.0, "since_client": null, "events_in": 0, "events_out": 30,

@@ -81,6 +81,7 @@ impl Moment {
 #[derive(Debug)]
 pub struct Stream {
     began: Instant,
+    number: AtomicU64,
     identity: OnceLock<Identity>,
     /// Name of the endpoint; changes with each try, and never with an event.
     endpoint: Mutex<Option<Arc<str>>>,
@@ -143,6 +144,7 @@ impl Stream {
     pub fn new(began: Instant) -> Self {
         Self {
             began,
+            number: AtomicU64::new(0),
             identity: OnceLock::new(),
             endpoint: Mutex::default(),
             kind: AtomicU8::new(UNKNOWN),
@@ -167,8 +169,9 @@ impl Stream {
 
     // === For its task ===
 
-    /// Says who and what it is, once.
-    pub fn identify(&self, identity: Identity) {
+    /// Says who and what it is, once, and its number among all exchanges.
+    pub fn identify(&self, number: u64, identity: Identity) {
+        self.number.store(number, Ordering::Relaxed);
         // A second time would be about the same request.
         let _ = self.identity.set(identity);
     }
@@ -272,6 +275,11 @@ impl Stream {
         self.identity.get()
     }
 
+    /// Its number among all exchanges of the process: unlike the id, no two share one.
+    pub fn number(&self) -> u64 {
+        self.number.load(Ordering::Relaxed)
+    }
+
     /// When its request was read.
     pub fn began(&self) -> Instant {
         self.began
@@ -340,7 +348,7 @@ pub const IDLE_AFTER: Duration = Duration::from_secs(5);
 pub const STALLED_AFTER: Duration = Duration::from_secs(1);
 
 impl State {
-    /// All states.
+    /// All states; a state's place is its index.
     pub const ALL: [Self; 5] =
         [Self::Waiting, Self::Streaming, Self::Idle, Self::Stalled, Self::Draining];
 

@@ -116,12 +116,18 @@ impl Request {
     }
 
     /// Answers it with text of our own; for `rest` see [`Self::deny`].
-    async fn respond(&self, client: &mut Client, answer: &Respond, rest: Option<Framing>) -> After {
+    async fn respond(
+        &self,
+        client: &mut Client,
+        answer: &Respond,
+        rest: Option<Framing>,
+        meter: &mut Meter,
+    ) -> After {
         let reply = Reply {
             content_type: "text/plain; charset=utf-8",
             ..Reply::new(answer.status, &answer.body)
         };
-        self.reply(client, reply, rest).await
+        self.reply(client, reply, rest, meter).await
     }
 
     /// Answers it with fields alone.
@@ -130,17 +136,30 @@ impl Request {
         client: &mut Client,
         fields: &[OwnField],
         rest: Option<Framing>,
+        meter: &mut Meter,
     ) -> After {
-        self.reply(client, Reply { fields, ..Reply::new(NO_CONTENT, "") }, rest).await
+        self.reply(client, Reply { fields, ..Reply::new(NO_CONTENT, "") }, rest, meter).await
     }
 
     /// Answers it with an error. `rest` is the framing of what is still to be read of its body, or
     /// nothing if no request can follow.
-    pub async fn deny(&self, client: &mut Client, denial: &Denial, rest: Option<Framing>) -> After {
-        self.reply(client, Reply::of(denial, &denial.body()), rest).await
+    pub async fn deny(
+        &self,
+        client: &mut Client,
+        denial: &Denial,
+        rest: Option<Framing>,
+        meter: &mut Meter,
+    ) -> After {
+        self.reply(client, Reply::of(denial, &denial.body()), rest, meter).await
     }
 
-    async fn reply(&self, client: &mut Client, reply: Reply<'_>, rest: Option<Framing>) -> After {
+    async fn reply(
+        &self,
+        client: &mut Client,
+        reply: Reply<'_>,
+        rest: Option<Framing>,
+        meter: &mut Meter,
+    ) -> After {
         let date = date();
         let reply = Reply {
             connection: match (rest, self.version) {
@@ -157,6 +176,7 @@ impl Request {
         if client.write_all(&reply.encode(), REPLY_LIMIT).await.is_err() {
             return After::Gone;
         }
+        meter.own_bytes(reply.sent_body().len() as u64);
         match rest {
             Some(rest) if client.skip(rest, SKIPPED_BODY_MAX_BYTES, SKIP_LIMIT).await => {
                 After::KeepAlive
@@ -253,10 +273,10 @@ pub async fn run(context: Context<'_>, client: &mut Client, mut head: RequestHea
     if let Some(details) = &mut request.details {
         details.pattern = Some(details::pattern(path));
     }
-    let meter = Meter::new(Arc::clone(&route.metrics), began);
+    let mut meter = Meter::new(Arc::clone(&route.metrics), began);
     match &route.action {
         Action::Respond(answer) => {
-            let after = request.respond(client, answer, rest).await;
+            let after = request.respond(client, answer, rest, &mut meter).await;
             let record = Record { route: &route.name, ..request.record(context, answer.status) };
             finish(context, &request, record, meter, after);
             after
@@ -272,10 +292,10 @@ pub async fn run(context: Context<'_>, client: &mut Client, mut head: RequestHea
                     return forward.run(client, head, admitted, meter).await;
                 }
                 Ok(Entry::Answered(fields)) => {
-                    (NO_CONTENT, request.answer(client, &fields, rest).await)
+                    (NO_CONTENT, request.answer(client, &fields, rest, &mut meter).await)
                 }
                 Err(Stop::Denied(denial)) => {
-                    (denial.status, request.deny(client, &denial, rest).await)
+                    (denial.status, request.deny(client, &denial, rest, &mut meter).await)
                 }
                 Err(Stop::Left) => (CLIENT_LEFT, After::Gone),
             };
@@ -295,8 +315,8 @@ async fn unrouted(
     denial: &Denial,
     rest: Option<Framing>,
 ) -> After {
-    let after = request.deny(client, denial, rest).await;
-    let meter = Meter::new(Arc::clone(&context.snapshot.unrouted), began);
+    let mut meter = Meter::new(Arc::clone(&context.snapshot.unrouted), began);
+    let after = request.deny(client, denial, rest, &mut meter).await;
     finish(context, request, request.record(context, denial.status), meter, after);
     after
 }
@@ -307,7 +327,7 @@ fn finish(context: Context<'_>, request: &Request, record: Record<'_>, meter: Me
         After::Gone => CloseReason::ClientClosed,
         _ => CloseReason::Completed,
     };
-    context.shared.registry.past().answered();
+    context.shared.registry.past().answered(meter.stream());
     let (totals, stream) = (meter.totals(), Arc::clone(meter.stream()));
     let (_, duration) = meter.close(reason, record.status, clock::now());
     request.trace(context, &record, &stream, &[]);

@@ -7,7 +7,6 @@ use std::time::Duration;
 use super::admit::Admitted;
 use super::answer::{Answer, Asker};
 use super::app::{Context, date};
-use super::contain::contain;
 use super::exchange::{After, Request};
 use super::key;
 use super::reply::{CLIENT_LEFT, Denial};
@@ -17,6 +16,7 @@ use super::tries::{Answered, Tries};
 use crate::client::Client;
 use crate::clock;
 use crate::config::model::Proxy;
+use crate::contain::contain;
 use crate::headers::{self, Delivery, Marks};
 use crate::http1::encode;
 use crate::http1::framing::Framing;
@@ -137,7 +137,7 @@ impl Forward<'_> {
                     && outcome.request_is_read
                     && !self.context.is_draining();
                 let rest = keep_alive.then_some(Framing::None);
-                (denial.status, self.request.deny(client, &denial, rest).await)
+                (denial.status, self.request.deny(client, &denial, rest, &mut meter).await)
             }
         };
         let (totals, stream) = (meter.totals(), Arc::clone(meter.stream()));

@@ -4,7 +4,6 @@ pub mod admit;
 pub mod answer;
 pub mod app;
 pub mod asker;
-mod contain;
 mod details;
 pub mod early;
 pub mod enter;

@@ -192,9 +192,7 @@ impl<'a> Reply<'a> {
     pub fn encode(&self) -> Vec<u8> {
         let mut fields = Fields::with_capacity(6);
         fields.append("Date", self.date.to_owned());
-        // A 204 has no body and, by RFC 9110 §8.6, no length.
-        let has_body = self.status != 204 && self.status != 304;
-        if has_body {
+        if self.has_body() {
             fields.append("Content-Type", self.content_type);
             fields.append("Content-Length", self.body.len().to_string());
         }
@@ -217,10 +215,18 @@ impl<'a> Reply<'a> {
             encode::reason(self.status).as_bytes(),
             &fields,
         );
-        if has_body && !self.to_head {
-            out.extend_from_slice(self.body);
-        }
+        out.extend_from_slice(self.sent_body());
         out
+    }
+
+    /// As much of the body as is sent.
+    pub fn sent_body(&self) -> &'a [u8] {
+        if self.has_body() && !self.to_head { self.body } else { &[] }
+    }
+
+    /// A 204 has no body and, by RFC 9110 §8.6, no length.
+    fn has_body(&self) -> bool {
+        self.status != 204 && self.status != 304
     }
 }
 

@@ -17,6 +17,7 @@ use super::run::RunError;
 use super::sockets::{Bound, Sockets};
 use crate::client::tls::TlsServer;
 use crate::config::model::{Bind, Listener};
+use crate::contain::keep_up;
 use crate::proxy::app::{App, Shared};
 use crate::telemetry::metrics::Metrics;
 
@@ -205,5 +206,8 @@ fn watch_certificates(
     certificates::show(&rules.name, &tls, &common.metrics);
     let interval = rules.tls.as_ref()?.reload?;
     let (name, metrics) = (rules.name.clone(), Arc::clone(&common.metrics));
-    Some(tokio::spawn(certificates::watch(name, tls, metrics, interval)).abort_handle())
+    let watching = keep_up("watch certificates", move || {
+        certificates::watch(name.clone(), Arc::clone(&tls), Arc::clone(&metrics), interval)
+    });
+    Some(tokio::spawn(watching).abort_handle())
 }

@@ -11,6 +11,7 @@ use super::handoff::Offered;
 use super::inherited::Inherited;
 use super::listener::{BindError, Listening};
 use crate::config::model::{Bind, TcpKeepalive};
+use crate::contain::keep_up;
 
 /// All of them.
 #[derive(Default)]
@@ -74,9 +75,12 @@ impl Sockets {
     pub fn open(&mut self, bound: Bound, app: &Arc<impl Serve>, places: &Places) {
         for (bind, socket) in bound.0 {
             let (socket, closing) = (Arc::new(socket), watch::Sender::new(false));
-            let accepting = (Arc::clone(&socket), closing.subscribe());
+            let (accepting, closes) = (Arc::clone(&socket), closing.subscribe());
             let (app, places) = (Arc::clone(app), places.clone());
-            let acceptor = tokio::spawn(accept::run(accepting.0, app, places, accepting.1));
+            let acceptor = tokio::spawn(keep_up("accept connections", move || {
+                let (accepting, app) = (Arc::clone(&accepting), Arc::clone(&app));
+                accept::run(accepting, app, places.clone(), closes.clone())
+            }));
             self.0.push(Open { bind, socket, closing, acceptor });
         }
     }

@@ -95,7 +95,10 @@ impl Meter {
         let handles = self.route.kind(kind);
         handles.opened.inc();
         handles.active.inc();
-        handles.bytes_in.inc_by(self.stream.look(self.began()).bytes_in);
+        // What moved before it was known what it is.
+        let look = self.stream.look(self.began());
+        handles.bytes_in.inc_by(look.bytes_in);
+        handles.bytes_out.inc_by(look.bytes_out);
         self.stream.opened(kind);
         self.state = State::Open(kind);
     }

@@ -269,12 +269,14 @@ impl Metrics {
         series.map(|metric| metric.get_gauge().get_value()).sum::<f64>() as u64
     }
 
-    /// Memory of the process that is in use; 0 if the system does not say.
+    /// Memory of the process that is in use; 0 if the system does not say. Not by the collector,
+    /// which counts all open files, too: each watcher asks each second.
     pub fn resident_bytes(&self) -> u64 {
-        let families = ProcessCollector::for_self().collect();
-        let resident = families.iter().find(|f| f.name() == "process_resident_memory_bytes");
-        let values = resident.into_iter().flat_map(|family| family.get_metric());
-        values.map(|metric| metric.get_gauge().get_value()).sum::<f64>() as u64
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        // proc_pid_status(5): "VmRSS:   23429 kB"
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = resident.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse().ok());
+        kib.map_or(0, |kib: u64| kib * 1024)
     }
 
     /// Streams that are not on the page with series of each.

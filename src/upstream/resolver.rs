@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use super::endpoint::{Endpoint, Place, Source};
 use super::{Upstream, known_place};
 use crate::config::model::Address;
+use crate::contain::keep_up;
 use crate::telemetry::metrics::ConnectResult;
 
 /// A name that has never been resolved is looked up again after this, or sooner.
@@ -40,7 +41,10 @@ pub(super) async fn run(upstream: Weak<Upstream>) {
             upstream.looked_up.send_replace(true);
         }
         for source in unknown {
-            names.spawn(keep_looking(Arc::downgrade(&upstream), source));
+            let weak = Arc::downgrade(&upstream);
+            names.spawn(keep_up("resolve a name", move || {
+                keep_looking(weak.clone(), Arc::clone(&source))
+            }));
         }
     }
     while names.join_next().await.is_some() {}

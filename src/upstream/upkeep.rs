@@ -10,6 +10,7 @@ use super::connect::{Connector, Limits};
 use super::endpoint::Endpoint;
 use super::{Upstream, checker, resolver};
 use crate::config::model;
+use crate::contain::keep_up;
 
 /// Between two looks.
 const TICK: Duration = Duration::from_millis(500);
@@ -21,13 +22,22 @@ pub struct Upkeep(Vec<AbortHandle>);
 impl Upkeep {
     /// Begins; must be called inside a runtime. `limits` are for connections ahead of need.
     pub fn start(upstream: &Arc<Upstream>, connector: &Arc<Connector>, limits: Limits) -> Self {
-        let weak = || Arc::downgrade(upstream);
+        let weak = Arc::downgrade(upstream);
+        let looking_after = {
+            let (weak, connector) = (weak.clone(), Arc::clone(connector));
+            move || look_after(weak.clone(), Arc::clone(&connector), limits)
+        };
         let mut tasks = vec![
-            tokio::spawn(resolver::run(weak())).abort_handle(),
-            tokio::spawn(look_after(weak(), Arc::clone(connector), limits)).abort_handle(),
+            tokio::spawn(keep_up("look after an upstream", looking_after)).abort_handle(),
+            tokio::spawn(keep_up("resolve names", {
+                let weak = weak.clone();
+                move || resolver::run(weak.clone())
+            }))
+            .abort_handle(),
         ];
         if upstream.config().health.active.is_some() {
-            tasks.push(tokio::spawn(checker::run(weak())).abort_handle());
+            let checking = keep_up("check health", move || checker::run(weak.clone()));
+            tasks.push(tokio::spawn(checking).abort_handle());
         }
         Self(tasks)
     }

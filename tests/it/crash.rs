@@ -30,6 +30,10 @@ fn the_process() {
         rules.timeouts.idle = Some(TOO_LONG);
         rules.websocket.pong_timeout = TOO_LONG;
     }
+    for upstream in config.upstreams.iter_mut().filter(|upstream| upstream.name == "odd") {
+        // Nor so: what ticks this often panics.
+        upstream.health.active.as_mut().unwrap().interval = Duration::ZERO;
+    }
     let _log = log::init(&config.log);
     let workers = config.server.workers;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
@@ -168,6 +172,26 @@ async fn a_websocket_ends_without_a_close_frame() {
         assert_eq!(frame.opcode(), PING, "its neighbour goes on: {frame:?}");
         fine.send(PONG, frame.payload).await;
     }
+}
+
+#[tokio::test]
+async fn what_goes_on_in_the_background_is_begun_anew() {
+    let upstream = upstream(SSE_HEAD).await;
+    let address = upstream.address;
+    let mut proxy = panicking(&upstream, "")
+        .tables(&format!(
+            "[upstreams.odd]\nendpoints = [\"http://{address}\"]\nhealth.active.path = \"/\"\n\
+             [routes.fine]\npaths = [\"/fine\"]\nupstream = \"odd\""
+        ))
+        .start()
+        .await;
+    let begun = proxy.logged("a background task has panicked and is begun anew", 2).await;
+    assert_eq!(begun[0]["task"], "check health", "{begun:?}");
+    assert_eq!(begun[0]["level"], "ERROR");
+    let mut client = proxy.client().await;
+    client.get("/fine").await;
+    assert!(client.head().await.starts_with("HTTP/1.1 200 "), "its upstream serves all the same");
+    assert!(proxy.is_running());
 }
 
 // === What the kernel refuses ===

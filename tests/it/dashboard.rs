@@ -1,15 +1,18 @@
 use std::time::Duration;
 
-use crate::harness::{Client, Conversation, Peer, Proxy, ProxyBuilder, Upstream, soon, until};
+use longwire::live::feed::WATCHED_MAX;
+
+use crate::harness::{Client, Conversation, Peer, Proxy, ProxyBuilder, Upstream, soon};
+use crate::live::listens;
 
 /// Whose key it is.
-const PRINCIPAL: &str = "ada";
+pub const PRINCIPAL: &str = "ada";
 
 /// The hash of the key `k-1`.
 const K_1: &str = "7c35c5a1785d20704e44d5de4beb81c1fce91b6fe48ed7c3159af6f7f832078b";
 
 /// An event each 100 ms, without end.
-async fn ticking() -> Upstream {
+pub async fn ticking() -> Upstream {
     Upstream::sse(|mut peer: Conversation| async move {
         loop {
             let tick = tokio::time::sleep(Duration::from_millis(100));
@@ -24,25 +27,25 @@ async fn ticking() -> Upstream {
     .await
 }
 
-fn known(upstream: &Upstream) -> ProxyBuilder {
-    let keys = format!(
+/// The line of a route that knows [`PRINCIPAL`] by the key `k-1`.
+pub fn auth() -> String {
+    format!(
         "auth = {{ type = \"api_key\", keys = [{{ name = \"{PRINCIPAL}\", sha256 = \"{K_1}\" }}] }}"
-    );
-    Proxy::to(upstream.address).route(&keys)
+    )
+}
+
+pub fn known(upstream: &Upstream) -> ProxyBuilder {
+    Proxy::to(upstream.address).route(&auth())
 }
 
 /// A stream that is open and flows.
-async fn open(proxy: &Proxy) -> Client {
+pub async fn open(proxy: &Proxy) -> Client {
     let mut client = proxy.client().await;
     client.send("GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer k-1\r\n\r\n").await;
     let head = client.head().await;
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
     assert!(client.text().await.contains("tick"));
     client
-}
-
-fn longwire(arguments: &[&str]) -> tokio::process::Command {
-    Peer::program(&[&[env!("CARGO_BIN_EXE_longwire")], arguments].concat())
 }
 
 #[tokio::test]
@@ -82,64 +85,65 @@ async fn without_it_there_is_no_page() {
     }
 }
 
+/// A second endpoint has all that is there for hands, and none of the streams.
 #[tokio::test]
-async fn top_prints_a_table_once() {
+async fn a_person_uses_keys_buttons_and_a_phone() {
     let upstream = ticking().await;
-    let proxy = known(&upstream).start().await;
+    let address = upstream.address;
+    let endpoint = |name| format!("{{ url = \"http://{address}\", name = \"{name}\" }}");
+    let endpoints = [endpoint("a"), endpoint("b")].join(", ");
+    let proxy = Proxy::to_endpoints(&endpoints).route(&auth()).start().await;
     let _client = open(&proxy).await;
-    let admin = proxy.admin.to_string();
-    let top = |filter: &'static str| {
-        let arguments = ["top", "--once", "--admin", &admin, "--filter", filter];
-        let output = longwire(&arguments).output();
-        async move { soon("top", output).await.unwrap() }
-    };
-    let printed = top("state:streaming").await;
-    let text = String::from_utf8(printed.stdout).unwrap();
-    assert!(printed.status.success() && text.contains("1 open  1 sse"), "{text}");
-    let row = text.lines().nth(6).unwrap_or_else(|| panic!("there is no row in\n{text}"));
-    for part in ["streaming", "all", "sse", "up›", PRINCIPAL] {
-        assert!(row.contains(part), "{part:?} is not in {row}");
-    }
-    let filtered = String::from_utf8(top("-streaming").await.stdout).unwrap();
-    assert_eq!(filtered.lines().count(), 6, "only the heads: {filtered}");
+    let url = format!("http://{}/", proxy.admin);
+    let config = proxy.config().to_str().unwrap();
+    let program = ["node", "dashboard/hands.mjs", &url, "--principal", PRINCIPAL];
+    let seen = Peer::run(&[&program[..], &["--config", config]].concat()).await;
+    assert!(seen["widest"].as_u64().unwrap() <= 390, "{seen}");
 }
 
 #[tokio::test]
-async fn top_says_what_it_lacks() {
-    let upstream = ticking().await;
-    let proxy = Proxy::to(upstream.address).admin("token = \"s3cret\"").start().await;
-    let admin = proxy.admin.to_string();
-    let arguments = ["top", "--once", "--admin", &admin];
-    let refused = soon("top", longwire(&arguments).output()).await.unwrap();
-    let said = String::from_utf8(refused.stderr).unwrap();
-    assert_eq!(refused.status.code(), Some(1), "{said}");
-    assert!(said.contains("LONGWIRE_ADMIN_TOKEN"), "{said}");
-    let with_token = longwire(&arguments).env("LONGWIRE_ADMIN_TOKEN", "s3cret").output();
-    assert!(soon("top", with_token).await.unwrap().status.success());
-    let in_a_pipe = longwire(&arguments[..1]).args(&arguments[2..]).output();
-    let said = String::from_utf8(soon("top", in_a_pipe).await.unwrap().stderr).unwrap();
-    assert!(said.contains("--once"), "{said}");
+async fn the_page_says_so_while_the_proxy_is_away() {
+    let program = ["node", "dashboard/away.mjs", "--longwire", env!("CARGO_BIN_EXE_longwire")];
+    let seen = Peer::run(&program).await;
+    // It tries again after ten seconds at most, and a quarter more.
+    assert!(seen["back_ms"].as_u64().unwrap() < 13_000, "{seen}");
 }
 
-/// `script` (of util-linux) gives it a terminal, and what it writes.
+/// Contrast, names and roles, as axe-core judges them.
 #[tokio::test]
-async fn top_gives_the_terminal_back() {
+async fn everybody_can_read_it() {
     let upstream = ticking().await;
+    // Nobody listens there.
+    let tables = "[upstreams.down]\nendpoints = [\"http://127.0.0.1:1\"]\n\
+                  health.active = { path = \"/\", unhealthy_after = 1 }\n\
+                  [routes.down]\npaths = [\"/down\"]\nupstream = \"down\"\n";
+    let proxy = known(&upstream).tables(tables).start().await;
+    let _client = open(&proxy).await;
+    let mut failing = proxy.client().await;
+    failing.get("/down").await;
+    assert!(failing.head().await.starts_with("HTTP/1.1 50"));
+    let url = format!("http://{}/", proxy.admin);
+    let program = ["node", "dashboard/axe.mjs", &url, "--principal", PRINCIPAL];
+    let seen = Peer::run(&[&program[..], &["--deadline-ms", "55000"]].concat()).await;
+    assert_eq!(seen["views"], 18, "{seen}");
+    assert!(seen["passed"].as_u64().unwrap() > 18 * 15, "rules did look at it: {seen}");
+}
+
+#[tokio::test]
+async fn a_filter_finds_what_the_page_was_not_told_of() {
+    let upstream = Upstream::sse(|mut upstream: Conversation| async move {
+        upstream.chunk("data: a\n\n").await;
+        upstream.hold().await;
+    })
+    .await;
     let proxy = Proxy::to(upstream.address).start().await;
-    let command = format!("{} top --admin {}", env!("CARGO_BIN_EXE_longwire"), proxy.admin);
-    let typescript = tempfile::NamedTempFile::new().unwrap();
-    let file = typescript.path().to_str().unwrap();
-    let written = || std::fs::read_to_string(file).unwrap();
-    let mut child = Peer::program(&["script", "-qefc", &command, file])
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    until("it is drawn", || async { written().contains("no stream is open") }).await;
-    assert!(!written().contains("\x1b[?1049l"), "it has left the screen too early");
-    let mut stdin = child.stdin.take().unwrap();
-    tokio::io::AsyncWriteExt::write_all(&mut stdin, b"q").await.unwrap();
-    assert!(soon("its end", child.wait()).await.unwrap().success());
-    let end = written();
-    assert!(end.contains("\x1b[?1049l") && end.contains("\x1b[?25h"), "{end:?}");
+    let mut clients = Vec::new();
+    for number in 0..WATCHED_MAX + 20 {
+        clients.push(listens(&proxy, "/", &format!("hay-{number}")).await);
+    }
+    clients.push(listens(&proxy, "/", "needle").await);
+    let url = format!("http://{}/", proxy.admin);
+    let seen = Peer::run(&["node", "dashboard/beyond.mjs", &url, "--id", "needle"]).await;
+    assert_eq!((&seen["open"], &seen["listed"]), (&clients.len().into(), &WATCHED_MAX.into()));
+    assert_eq!(proxy.reason().await, "killed");
 }

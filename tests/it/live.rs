@@ -67,6 +67,19 @@ pub async fn state_becomes(proxy: &Proxy, id: &str, state: &str) {
 }
 
 #[tokio::test]
+async fn answers_are_for_whoever_asks_and_for_nobody_else() {
+    let proxy = Proxy::to("127.0.0.1:1".parse().unwrap()).start().await;
+    for path in ["/", "/api/streams", "/api/config", "/api/nothing", "/metrics", "/readyz"] {
+        let mut client = Client::connect(proxy.admin).await;
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")).await;
+        let head = client.head().await;
+        for field in ["Cache-Control: no-store", "X-Content-Type-Options: nosniff"] {
+            assert_eq!(head.matches(field).count(), 1, "{path}: {head}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_stream_appears_moves_and_is_remembered_when_it_has_ended() {
     let upstream = Upstream::serve(|mut upstream: Conversation| async move {
         upstream.request().await;

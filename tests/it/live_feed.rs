@@ -96,6 +96,7 @@ async fn a_watcher_is_told_all_then_what_changes() {
     let totals = &snapshot["totals"];
     assert_eq!(totals["active"], json!({ "http": 0, "sse": 2, "stream": 0, "websocket": 0 }));
     assert_eq!((&totals["opened"], &totals["closed"]), (&json!(2), &json!(0)), "{totals}");
+    assert_eq!(totals["states"]["streaming"], 2, "{totals}");
     assert_eq!(totals["connections"], 2);
     assert!(totals["resident_bytes"].as_u64().unwrap() > 1_000_000, "{totals}");
     assert!(totals["ttft_p50"].as_f64().unwrap() < 5.0, "{totals}");
@@ -127,6 +128,50 @@ async fn a_watcher_is_told_all_then_what_changes() {
     watcher.delta("the drain", |delta| delta["draining"] == true).await;
     proxy.signal("TERM");
     assert_eq!(proxy.exit_code().await, Some(0), "a watcher keeps no process alive");
+}
+
+/// Clients may choose their ids.
+#[tokio::test]
+async fn streams_of_one_id_are_told_apart() {
+    let upstream = Upstream::sse(|mut upstream: Conversation| async move {
+        upstream.chunk("data: a\n\n").await;
+        upstream.hold().await;
+    })
+    .await;
+    let proxy = Proxy::to(upstream.address).start().await;
+    let (first, _second) = (listens(&proxy, "/", "same").await, listens(&proxy, "/", "same").await);
+    let mut watcher = Watcher::new(&proxy).await;
+    let (_, snapshot) = watcher.event().await;
+    let numbers = [0, 1].map(|at| snapshot["streams"][at]["number"].as_u64().unwrap());
+    assert_ne!(numbers[0], numbers[1]);
+    drop(first);
+    let delta = watcher.delta("its end", |delta| delta["ended"][0]["id"] == "same").await;
+    assert_eq!(delta["ended"][0]["number"], numbers[0]);
+    for (number, is_open) in [(numbers[0], false), (numbers[1], true)] {
+        let stream = proxy.api(&format!("/api/streams/same?number={number}")).await;
+        assert_eq!((&stream["number"], stream["ended"].is_null()), (&json!(number), is_open));
+    }
+    for method in ["GET", "DELETE"] {
+        let missing = proxy.ask_admin(method, "/api/streams/same?number=99").await;
+        assert_eq!(missing.0, 404, "{}", missing.1);
+    }
+    let third = listens(&proxy, "/", "ended").await;
+    let kill = format!("/api/streams/same?number={}", numbers[1]);
+    assert_eq!(proxy.ask_admin("DELETE", &kill).await.0, 202);
+    let ends = proxy.logged("end", 2).await;
+    assert_eq!(ends[1]["reason"], "killed", "{ends:?}");
+    let left = proxy.api("/api/streams").await;
+    assert_eq!(left["matched"], 1, "the third runs on: {left}");
+    // Its id is the name of a page.
+    let number = left["streams"][0]["number"].as_u64().unwrap();
+    let stream = proxy.api(&format!("/api/streams/ended?number={number}")).await;
+    assert_eq!(
+        (&stream["id"], &stream["timeline"][0]["what"]),
+        (&"ended".into(), &"request".into())
+    );
+    assert_eq!(proxy.ask_admin("DELETE", "/api/streams/ended").await.0, 202);
+    proxy.logged("end", 3).await;
+    drop(third);
 }
 
 #[tokio::test]

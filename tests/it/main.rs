@@ -24,7 +24,7 @@ mod cli;
 mod cors;
 /// Panics, and what the kernel refuses: what goes on.
 mod crash;
-/// The dashboard in a browser, and `longwire top`.
+/// The dashboard in a browser.
 mod dashboard;
 /// `longwire demo`: its page in a browser, its model under SDKs.
 mod demo;
@@ -127,6 +127,8 @@ mod tidy;
 mod timeouts;
 /// TLS towards clients: versions, names, certificates that are renewed or asked for.
 mod tls;
+/// `longwire top`, in a terminal and without one.
+mod top;
 /// Traces: continued or begun, towards the upstream and in the log.
 mod tracing;
 /// Two instances behind a balancer: what a page notices when one of them drains.

@@ -189,6 +189,29 @@ async fn the_wait_that_ends_a_stream_is_counted() {
 }
 
 #[tokio::test]
+async fn answers_of_our_own_are_among_the_bytes() {
+    let proxy = Proxy::to("127.0.0.1:1".parse().unwrap())
+        .tables("[routes.own]\npaths = [\"=/own\"]\nrespond = { status = 200, body = \"own\" }")
+        .start()
+        .await;
+    let mut client = proxy.client().await;
+    client.get("/own").await;
+    assert_eq!(client.response().await.text(), "own");
+    client.send("HEAD /own HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    client.head().await;
+    client.get("/refused").await;
+    let refused = client.response().await.body.len();
+    let bytes = |route: &'static str| {
+        ["longwire_bytes_total{", "direction=\"out\"", "kind=\"http\"", route]
+    };
+    proxy.metric_becomes(&bytes("route=\"own\""), 3.0).await;
+    proxy.metric_becomes(&bytes("route=\"all\""), refused as f64).await;
+    let ends = proxy.logged("end", 3).await;
+    let logged: Vec<_> = ends.iter().map(|end| end["bytes_out"].as_u64().unwrap()).collect();
+    assert_eq!(logged, [3, 0, refused as u64]);
+}
+
+#[tokio::test]
 async fn a_close_frame_of_ours_is_among_the_bytes_that_the_client_gets() {
     let upstream = agreeing(|upstream| async move { drop(upstream) }).await;
     let proxy = Proxy::to(upstream.address).start().await;

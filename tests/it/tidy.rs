@@ -32,7 +32,18 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("cli", &["config", "demo", "server", "telemetry"]),
     (
         "server",
-        &["admin", "proxy", "otlp", "client", "config", "live", "telemetry", "clock", "tls"],
+        &[
+            "admin",
+            "proxy",
+            "otlp",
+            "client",
+            "config",
+            "contain",
+            "live",
+            "telemetry",
+            "clock",
+            "tls",
+        ],
     ),
     ("otlp", &["upstream", "http1", "telemetry", "clock"]),
     (
@@ -57,12 +68,13 @@ const LAYERS: &[(&str, &[&str])] = &[
             "telemetry",
             "trace",
             "config",
+            "contain",
             "clock",
         ],
     ),
     ("demo", &["http1", "ws"]),
     ("client", &["http2", "tls", "scratch", "outbox", "http1", "ws", "syntax", "config", "clock"]),
-    ("upstream", &["http2", "outbox", "http1", "tls", "config", "clock", "telemetry"]),
+    ("upstream", &["http2", "outbox", "http1", "tls", "config", "contain", "clock", "telemetry"]),
     (
         "relay",
         &[
@@ -90,6 +102,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("sse", &[]),
     ("ws", &[]),
     ("clock", &[]),
+    ("contain", &[]),
     ("outbox", &[]),
     ("scratch", &[]),
     ("tls", &["config"]),

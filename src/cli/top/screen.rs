@@ -232,10 +232,10 @@ fn fitness(world: &World) -> Line {
 
 fn table(world: &World, view: &mut View, columns: usize, room: usize) -> Vec<Line> {
     let rows = view.rows(world);
-    view.order = rows.iter().map(|row| row.id.clone()).collect();
+    view.order = rows.iter().map(|row| row.number).collect();
     view.page = room;
-    let selected = view.selected.as_ref();
-    let at = selected.and_then(|id| view.order.iter().position(|other| other == id));
+    let position = |number| view.order.iter().position(|other| *other == number);
+    let at = view.selected.and_then(position);
     if at.is_none() && view.mode == Mode::Watch {
         view.selected = None;
     }
@@ -303,8 +303,8 @@ fn upstreams(world: &World) -> Vec<Line> {
 fn footer(world: &World, view: &View) -> Line {
     let mut line = Line::default();
     match (&view.mode, &view.said) {
-        (Mode::Confirm { id }, _) => {
-            let stream = world.stream(id).unwrap_or_default();
+        (Mode::Confirm { number, id }, _) => {
+            let stream = world.stream(*number).unwrap_or_default();
             let (route, who, origin) = (&stream.route, stream.who(), stream.origin());
             let age = span(world.now - stream.started);
             let text = format!("kill {route} of {who} from {origin}, {age} old ({id})? y/n");

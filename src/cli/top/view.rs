@@ -69,10 +69,10 @@ pub(super) struct View {
     pub(super) is_paused: bool,
     pub(super) shows_upstreams: bool,
     pub(super) mode: Mode,
-    /// The id of the row under the cursor.
-    pub(super) selected: Option<String>,
-    /// Rows that were last drawn, by id, and how many of them a page has.
-    pub(super) order: Vec<String>,
+    /// The number of the row under the cursor.
+    pub(super) selected: Option<u64>,
+    /// Rows that were last drawn, by number, and how many of them a page has.
+    pub(super) order: Vec<u64>,
     pub(super) page: usize,
     /// What came of the last wish.
     pub(super) said: Option<String>,
@@ -86,7 +86,7 @@ pub(super) enum Mode {
     /// They are typed into the filter.
     Filter,
     /// One says yes to killing this stream.
-    Confirm { id: String },
+    Confirm { number: u64, id: String },
 }
 
 /// What the view cannot do itself.
@@ -94,7 +94,8 @@ pub(super) enum Mode {
 pub(super) enum Wish {
     None,
     Quit,
-    Kill(String),
+    /// The stream with that id and number.
+    Kill(String, u64),
 }
 
 impl View {
@@ -119,7 +120,8 @@ impl View {
         rows.retain(|stream| matches(&self.filter, stream));
         rows.sort_by(|a, b| {
             let order = self.sort.compare(a, b);
-            if self.is_reversed { order.reverse() } else { order }.then_with(|| a.id.cmp(&b.id))
+            if self.is_reversed { order.reverse() } else { order }
+                .then_with(|| a.number.cmp(&b.number))
         });
         rows
     }
@@ -150,7 +152,9 @@ impl View {
                     _ => {}
                 }
             }
-            Mode::Confirm { id } if key.code == KeyCode::Char('y') => return Wish::Kill(id),
+            Mode::Confirm { id, number } if key.code == KeyCode::Char('y') => {
+                return Wish::Kill(id, number);
+            }
             Mode::Confirm { .. } => {}
         }
         Wish::None
@@ -176,13 +180,13 @@ impl View {
             KeyCode::PageDown => self.step(|at, page| at + page),
             KeyCode::Home => self.step(|_, _| 0),
             KeyCode::End => self.step(|_, _| usize::MAX),
-            KeyCode::Char('k') if !self.shows_upstreams => match &self.selected {
+            KeyCode::Char('k') if !self.shows_upstreams => match self.selected {
                 None => self.say("choose a stream with the arrow keys first".to_owned()),
                 Some(_) if !world.may_kill => self.say("admin.allow_kill is false".to_owned()),
-                Some(id) if world.stream(id).is_none() => {
-                    self.say("it has ended already".to_owned());
-                }
-                Some(id) => self.mode = Mode::Confirm { id: id.clone() },
+                Some(number) => match world.stream(number) {
+                    None => self.say("it has ended already".to_owned()),
+                    Some(stream) => self.mode = Mode::Confirm { number, id: stream.id },
+                },
             },
             _ => {}
         }
@@ -191,11 +195,11 @@ impl View {
 
     /// Moves the cursor; the first step puts it on the first row.
     fn step(&mut self, to: impl Fn(usize, usize) -> usize) {
-        let selected = self.selected.as_ref();
-        let at = selected.and_then(|id| self.order.iter().position(|other| other == id));
+        let position = |number| self.order.iter().position(|other| *other == number);
+        let at = self.selected.and_then(position);
         let at = at.map_or(0, |at| to(at, self.page));
         let last = self.order.len().saturating_sub(1);
-        self.selected = self.order.get(at.min(last)).cloned();
+        self.selected = self.order.get(at.min(last)).copied();
     }
 }
 
@@ -207,7 +211,8 @@ pub(super) fn matches(filter: &str, stream: &Stream) -> bool {
         ("route", stream.route.clone()),
         ("upstream", stream.upstream.clone()),
         ("endpoint", optional(&stream.endpoint)),
-        ("kind", stream.kind.clone()),
+        // As it is, and as it is shown.
+        ("kind", stream.kind.replace("websocket", "websocket ws")),
         ("principal", optional(&stream.principal)),
         ("client", optional(&stream.client)),
         ("state", stream.state.clone()),
@@ -234,8 +239,14 @@ mod tests {
     fn world() -> World {
         let mut world = World::default();
         world.hear(&Said::Snapshot(json!({ "now": 100.0, "allow_kill": true, "streams": [
-            { "id": "a", "route": "chat", "state": "idle", "started": 50.0, "bytes_out": 9 },
-            { "id": "b", "route": "room", "state": "streaming", "started": 40.0, "bytes_out": 5 },
+            {
+                "number": 1, "id": "a", "route": "chat", "state": "idle", "started": 50.0,
+                "bytes_out": 9,
+            },
+            {
+                "number": 2, "id": "b", "route": "room", "state": "streaming", "started": 40.0,
+                "bytes_out": 5, "kind": "websocket",
+            },
         ]})));
         world
     }
@@ -269,6 +280,7 @@ mod tests {
             ("state:chat", ""),
             ("-", ""),
             ("other:x", ""),
+            ("kind:ws", "b"),
         ] {
             let view = View::new(Sort::Age, filter.to_owned());
             assert_eq!(ids(&view, &world), expected, "{filter}");
@@ -279,16 +291,17 @@ mod tests {
     fn a_stream_is_killed_by_two_keys_only() {
         let world = world();
         let mut view = View::new(Sort::Age, String::new());
-        view.order = vec!["b".into(), "a".into()];
+        view.order = vec![2, 1];
         let kill = KeyCode::Char('k');
         press(&mut view, &world, &[kill]);
         assert!(view.mode == Mode::Watch && view.said.is_some(), "nothing is chosen");
         let asked = press(&mut view, &world, &[KeyCode::Down, KeyCode::Down, kill]);
-        assert_eq!((asked, &view.mode), (Wish::None, &Mode::Confirm { id: "a".into() }));
+        let expected = Mode::Confirm { number: 1, id: "a".into() };
+        assert_eq!((asked, &view.mode), (Wish::None, &expected));
         assert_eq!(press(&mut view, &world, &[KeyCode::Char('n')]), Wish::None);
         assert_eq!(press(&mut view, &world, &[KeyCode::Char('y')]), Wish::None);
         let killed = press(&mut view, &world, &[kill, KeyCode::Char('y')]);
-        assert_eq!(killed, Wish::Kill("a".into()));
+        assert_eq!(killed, Wish::Kill("a".into(), 1));
     }
 
     #[test]

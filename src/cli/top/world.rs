@@ -10,7 +10,8 @@ use super::feed::Said;
 /// What the process said last.
 #[derive(Default)]
 pub(super) struct World {
-    streams: HashMap<String, Map<String, Value>>,
+    /// By number: clients may choose their ids.
+    streams: HashMap<u64, Map<String, Value>>,
     pub(super) upstreams: Vec<Upstream>,
     pub(super) totals: Totals,
     /// Per second, between the last two events.
@@ -31,6 +32,7 @@ pub(super) struct World {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Stream {
+    pub(super) number: u64,
     pub(super) id: String,
     pub(super) route: String,
     pub(super) upstream: String,
@@ -125,13 +127,13 @@ impl World {
         }
         for change in list("changed") {
             // One that is not listed is not shown by half.
-            if change["id"].as_str().is_some_and(|id| self.streams.contains_key(id)) {
+            if change["number"].as_u64().is_some_and(|number| self.streams.contains_key(&number)) {
                 self.merge(change);
             }
         }
         if !is_all {
             for stream in list("ended") {
-                self.streams.remove(stream["id"].as_str().unwrap_or_default());
+                stream["number"].as_u64().and_then(|number| self.streams.remove(&number));
             }
         }
         if value["upstreams"].is_array() {
@@ -148,8 +150,10 @@ impl World {
     }
 
     fn merge(&mut self, stream: &Value) {
-        let (Some(fields), Some(id)) = (stream.as_object(), stream["id"].as_str()) else { return };
-        self.streams.entry(id.to_owned()).or_default().extend(fields.clone());
+        let (Some(fields), Some(number)) = (stream.as_object(), stream["number"].as_u64()) else {
+            return;
+        };
+        self.streams.entry(number).or_default().extend(fields.clone());
     }
 
     fn count(&mut self, totals: Totals, now: f64) {
@@ -182,8 +186,8 @@ impl World {
     }
 
     /// One of them.
-    pub(super) fn stream(&self, id: &str) -> Option<Stream> {
-        Stream::deserialize(Value::Object(self.streams.get(id)?.clone())).ok()
+    pub(super) fn stream(&self, number: u64) -> Option<Stream> {
+        Stream::deserialize(Value::Object(self.streams.get(&number)?.clone())).ok()
     }
 
     /// How many are open, listed or not.
@@ -203,20 +207,26 @@ mod tests {
         world.hear(&Said::Snapshot(json!({
             "now": 100.0, "version": "1", "uptime": 5.0, "allow_kill": true,
             "totals": { "active": { "sse": 2 }, "events_out": 10, "failed": 1 },
-            "streams": [{ "id": "a", "state": "waiting" }, { "id": "b", "events_out": 3 }],
+            "streams": [
+                { "number": 1, "id": "a", "state": "waiting" },
+                { "number": 2, "id": "a", "events_out": 3 },
+            ],
             "upstreams": [{ "name": "up" }],
         })));
         assert_eq!((world.open(), world.streams().len(), world.rates), (2, 2, Rates::default()));
         world.hear(&Said::Delta(json!({
             "now": 102.0, "draining": true,
             "totals": { "active": { "sse": 2 }, "events_out": 30, "failed": 3 },
-            "opened": [{ "id": "c" }],
-            "changed": [{ "id": "b", "events_out": 9 }, { "id": "unlisted", "events_out": 1 }],
-            "ended": [{ "id": "a" }],
+            "opened": [{ "number": 3, "id": "c" }],
+            "changed": [
+                { "number": 2, "id": "a", "events_out": 9 },
+                { "number": 9, "id": "unlisted", "events_out": 1 },
+            ],
+            "ended": [{ "number": 1, "id": "a" }],
         })));
         let mut left: Vec<_> = world.streams().into_iter().map(|s| (s.id, s.events_out)).collect();
         left.sort();
-        assert_eq!(left, [("b".to_owned(), 9), ("c".to_owned(), 0)]);
+        assert_eq!(left, [("a".to_owned(), 9), ("c".to_owned(), 0)]);
         assert!(world.is_draining && world.may_kill && world.upstreams.len() == 1);
         assert_eq!(world.uptime, 7.0);
         let rates = Rates { events: 10.0, failed_per_minute: 2, ..Rates::default() };

@@ -93,6 +93,10 @@ await client(['ADMIN_URL'], options, async ({ args: [url], options }) => {
   await ended.waitFor();
   const reason = await ended.locator('.reason').textContent();
   await shot('killed');
+  step('leaving');
+  await page.locator('#rows tr.gone').waitFor(); // somebody looks at it
+  await page.evaluate(() => { view.touched = -Infinity; });
+  await row.waitFor({ state: 'detached' });
 
   const origin = new URL(url).origin;
   const elsewhere = requests.filter((to) => !to.startsWith(origin) && !to.startsWith('data:'));

@@ -4,16 +4,15 @@ use serde_json::json;
 
 fn world() -> World {
     let mut world = World::default();
-    let stream = |id: &str, who: &str, started: f64| {
+    let stream = |number: u32| {
         json!({
-            "id": id, "route": "chat", "upstream": "models", "endpoint": "gpu-a", "kind": "websocket",
-            "principal": who, "state": "streaming", "started": started, "since_upstream": 0.02,
+            "number": number, "id": format!("id-{number}"), "route": "chat", "upstream": "models",
+            "endpoint": "gpu-a", "kind": "websocket", "principal": format!("user-{number}\x1b[2J"),
+            "state": "streaming", "started": number, "since_upstream": 0.02,
             "events_per_second": 24.9, "events_out": 311, "bytes_out": 90211, "first_byte": 0.84,
         })
     };
-    let streams: Vec<_> = (0..40)
-        .map(|n| stream(&format!("id-{n}"), &format!("user-{n}\x1b[2J"), f64::from(n)))
-        .collect();
+    let streams: Vec<_> = (0..40).map(stream).collect();
     world.hear(&Said::Snapshot(json!({
         "now": 100.0, "uptime": 3661.0, "version": "0.1.0", "allow_kill": true,
         "totals": { "active": { "sse": 0, "websocket": 40 }, "ttft_p50": 0.5 },
@@ -39,7 +38,7 @@ fn it_fits_every_screen() {
     let world = world();
     for (columns, rows) in [(80, 24), (200, 60), (40, 10), (1, 1), (120, 3)] {
         for shows_upstreams in [false, true] {
-            let mut view = View { shows_upstreams, selected: Some("id-39".into()), ..view() };
+            let mut view = View { shows_upstreams, selected: Some(39), ..view() };
             let lines = texts(&lines(&world, &mut view, columns, rows));
             assert_eq!(lines.len(), rows);
             for line in &lines {
@@ -71,7 +70,7 @@ fn eighty_columns_hold_what_matters() {
 
 #[test]
 fn the_row_under_the_cursor_stays_in_sight() {
-    let mut view = View { selected: Some("id-39".into()), ..view() };
+    let mut view = View { selected: Some(39), ..view() };
     let shown = lines(&world(), &mut view, 160, 24);
     let is_cursor = |line: &&Line| line.0.first().is_some_and(|(look, _)| *look == Look::Reverse);
     let cursor = shown.iter().filter(is_cursor).nth(1).expect("below the heads");
@@ -80,7 +79,7 @@ fn the_row_under_the_cursor_stays_in_sight() {
 
 #[test]
 fn killing_is_asked_with_the_streams_name() {
-    let mode = Mode::Confirm { id: "id-7".into() };
+    let mode = Mode::Confirm { number: 7, id: "id-7".into() };
     let mut view = View { mode, ..view() };
     let shown = texts(&lines(&world(), &mut view, 120, 24));
     assert!(shown[23].starts_with("kill chat of user-7"), "{}", shown[23]);
