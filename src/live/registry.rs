@@ -72,11 +72,15 @@ impl Entry {
         self.order()
     }
 
-    /// What the exchange was told.
-    pub fn order(&self) -> Order {
+    /// Whether nobody was told anything yet. Whoever has asked [`Self::poll_order`] once need not
+    /// ask again before that: its waker is used up by being told, and by nothing else.
+    pub fn is_untold(&self) -> bool {
+        self.told.load(Ordering::Acquire) == RUNS && self.farewells.get().is_none()
+    }
+
+    fn order(&self) -> Order {
         let told = self.told.load(Ordering::Acquire);
         match self.farewells.get() {
-            None if told == RUNS => Order::RunOn,
             _ if told == KILLED => Order::Kill,
             farewells if told == ENDED => {
                 Order::End { farewell: farewells.is_none_or(|plan| plan.notify) }

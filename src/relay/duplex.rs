@@ -159,13 +159,11 @@ impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
     /// Does what the exchange was told to do.
     fn obey(&mut self, cx: &mut Context<'_>) -> ControlFlow<CloseReason> {
         let entry = self.around.entry;
-        // Its waker is there from the first time on, and is used up by an order.
-        let order = match entry.order() {
-            Order::RunOn if self.heeds => return Continue(()),
-            _ => entry.poll_order(cx),
-        };
+        if self.heeds && entry.is_untold() {
+            return Continue(());
+        }
         self.heeds = true;
-        match order {
+        match entry.poll_order(cx) {
             Order::RunOn => {}
             Order::Drain(farewells) => self.plan_farewell(&farewells),
             Order::Kill => {
