@@ -1,7 +1,8 @@
 //! What a proxy does to header fields on the way up and on the way down (RFC 9110 §7.6).
 
-use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 
@@ -13,8 +14,14 @@ use crate::http1::head::{RequestHead, ResponseHead, Version};
 use crate::syntax::name::{HOP_BY_HOP, is_twin};
 use crate::trace::Trace;
 
-/// Our name in `Via` (RFC 9110 §7.6.3: a pseudonym will do).
-const PSEUDONYM: &str = "longwire";
+/// Our member of `Via` (RFC 9110 §7.6.3: a pseudonym will do) for a message that came in a version.
+const fn via_member(received: Version) -> &'static str {
+    match received {
+        Version::Http10 => "1.0 longwire",
+        Version::Http11 => "1.1 longwire",
+        Version::Http2 => "2.0 longwire",
+    }
+}
 
 /// Longest request id taken over from a client.
 const REQUEST_ID_MAX_BYTES: usize = 128;
@@ -134,7 +141,7 @@ pub fn to_upstream(
     remove_lookalikes(&mut head.fields, headers, auth);
     forwarded(&mut head.fields, &original_host, sender);
     via(&mut head.fields, head.version);
-    head.fields.set("X-Request-Id", marks.request_id.to_owned());
+    head.fields.set("X-Request-Id", Bytes::copy_from_slice(marks.request_id.as_bytes()));
     if let Some(trace) = marks.trace {
         trace.write(&mut head.fields);
     }
@@ -145,20 +152,22 @@ pub fn to_upstream(
 fn forwarded(fields: &mut Fields, host: &Bytes, sender: Sender<'_>) {
     let trusted = sender.is_trusted();
     let address = sender.peer.map(|peer| peer.ip().to_canonical());
-    let node = match address {
-        Some(IpAddr::V6(address)) => format!("\"[{address}]\""),
-        Some(IpAddr::V4(address)) => address.to_string(),
-        None => "unknown".to_owned(),
-    };
-    let mut element = format!("for={node};proto={}", sender.scheme);
-    if let Ok(host) = std::str::from_utf8(host)
-        && !host.is_empty()
-        && !host.contains(['"', '\\'])
-    {
-        let _ = write!(element, ";host=\"{host}\"");
+    let node = written(address);
+    let mut element = Vec::with_capacity(64 + node.len() + host.len());
+    let (open, close) = if node.contains(&b':') { ("\"[", "]\"") } else { ("", "") };
+    for part in ["for=", open].map(str::as_bytes).into_iter().chain([&node[..]]) {
+        element.extend_from_slice(part);
     }
-    let plain = address.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
-    for (name, ours) in [("X-Forwarded-For", plain), ("Forwarded", element)] {
+    for part in [close, ";proto=", sender.scheme] {
+        element.extend_from_slice(part.as_bytes());
+    }
+    let is_text = std::str::from_utf8(host).is_ok() && !host.is_empty();
+    if is_text && !host.iter().any(|byte| matches!(byte, b'"' | b'\\')) {
+        element.extend_from_slice(b";host=\"");
+        element.extend_from_slice(host);
+        element.push(b'"');
+    }
+    for (name, ours) in [("X-Forwarded-For", node), ("Forwarded", element)] {
         let chain = if trusted { joined(fields, name, &ours) } else { ours };
         fields.set(name, chain);
     }
@@ -176,20 +185,45 @@ fn forwarded(fields: &mut Fields, host: &Bytes, sender: Sender<'_>) {
     }
 }
 
-/// The existing list with one more member.
-fn joined(fields: &Fields, name: &str, member: &str) -> String {
-    let mut list = String::new();
-    for value in fields.all(name) {
-        list.push_str(&String::from_utf8_lossy(value));
-        list.push_str(", ");
+/// An address as fields have it.
+fn written(address: Option<IpAddr>) -> Vec<u8> {
+    // As many bytes as the longest has, in IPv6.
+    let mut text = Vec::with_capacity(39);
+    match address {
+        // Nearly every request has one, and `write!` takes a thousand instructions for it.
+        Some(IpAddr::V4(address)) => {
+            let [first, rest @ ..] = address.octets();
+            decimal(&mut text, first.into());
+            for octet in rest {
+                text.push(b'.');
+                decimal(&mut text, octet.into());
+            }
+        }
+        // Writing into a vector cannot fail.
+        Some(IpAddr::V6(address)) => drop(write!(text, "{address}")),
+        None => text.extend_from_slice(b"unknown"),
     }
-    list.push_str(member);
+    text
+}
+
+/// The existing list with one more member.
+fn joined(fields: &Fields, name: &str, member: &[u8]) -> Vec<u8> {
+    let mut list = Vec::new();
+    for value in fields.all(name) {
+        list.extend_from_slice(String::from_utf8_lossy(value).as_bytes());
+        list.extend_from_slice(b", ");
+    }
+    list.extend_from_slice(member);
     list
 }
 
 fn via(fields: &mut Fields, received: Version) {
-    let list = joined(fields, "via", &format!("{} {PSEUDONYM}", received.number()));
-    fields.set("Via", list);
+    let member = via_member(received).as_bytes();
+    if fields.contains("via") {
+        fields.set("Via", joined(fields, "via", member));
+    } else {
+        fields.append("Via", member);
+    }
 }
 
 /// How a response goes down to the client.
@@ -205,35 +239,39 @@ pub struct Delivery<'a> {
     pub sse: bool,
     /// Sent if the upstream gave none of its own.
     pub request_id: &'a str,
-    /// Now, as RFC 9110 §5.6.7 wants it.
-    pub date: &'a str,
+    /// The time of day, for a response that does not say it.
+    pub now: SystemTime,
 }
 
 /// Rewrites a final response's fields for the client.
 pub fn to_client(head: &mut ResponseHead, delivery: Delivery<'_>, rules: &Headers) {
-    let length = framing::length(&head.fields).ok().flatten();
+    // To HEAD and in 304 the length is that of the body that is not there (RFC 9110 §8.6).
+    let length = match delivery.framing {
+        Framing::None if head.status != 204 => framing::length(&head.fields).ok().flatten(),
+        _ => None,
+    };
     remove_hop_by_hop(&mut head.fields, &Auth::None);
     via(&mut head.fields, head.version);
     if !head.fields.contains("date") {
         // RFC 9110 §6.6.1: a recipient "MUST … append a corresponding Date header field".
-        head.fields.append("Date", delivery.date.to_owned());
+        head.fields.append("Date", httpdate::fmt_http_date(delivery.now));
     }
     if !head.fields.contains("x-request-id") {
-        head.fields.append("X-Request-Id", delivery.request_id.to_owned());
+        let id = Bytes::copy_from_slice(delivery.request_id.as_bytes());
+        head.fields.append("X-Request-Id", id);
     }
     if delivery.sse {
         let directives = "no-transform";
         if !head.fields.has_token("cache-control", directives) {
-            let list = joined(&head.fields, "cache-control", directives);
+            let list = joined(&head.fields, "cache-control", directives.as_bytes());
             head.fields.set("Cache-Control", list);
         }
         head.fields.set("X-Accel-Buffering", Bytes::from_static(b"no"));
     }
     apply(&mut head.fields, &rules.response_remove, &rules.response_set);
     write_framing(&mut head.fields, delivery.framing);
-    // To HEAD and in 304 the length is that of the body that is not there (RFC 9110 §8.6).
-    if let (Framing::None, Some(length), false) = (delivery.framing, length, head.status == 204) {
-        head.fields.set("Content-Length", length.to_string());
+    if let Some(length) = length {
+        write_framing(&mut head.fields, Framing::Length(length));
     }
     match (delivery.client, delivery.close) {
         (Version::Http11 | Version::Http2, true) => {
@@ -253,7 +291,7 @@ pub fn add_own(fields: &mut Fields, own: &[(&'static str, Bytes)]) {
         let member = std::str::from_utf8(value).unwrap_or_default();
         match name.eq_ignore_ascii_case("vary") {
             true if ["*", member].iter().any(|known| fields.has_token(name, known)) => {}
-            true => fields.set(name, joined(fields, name, member)),
+            true => fields.set(name, joined(fields, name, value)),
             false => fields.set(name, value.clone()),
         }
     }

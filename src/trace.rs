@@ -96,7 +96,14 @@ impl Trace {
         if self.parent.is_none() || !state::is_valid(fields.all(STATE).map(|value| &value[..])) {
             fields.remove(STATE);
         }
-        fields.set(PARENT, format!("00-{}-{}-{:02x}", self.id, self.span, self.flags));
+        let mut value = Vec::with_capacity(PARENT_BYTES);
+        value.extend_from_slice(b"00-");
+        push_hex(&mut value, &self.id.0.to_be_bytes());
+        value.push(b'-');
+        push_hex(&mut value, &self.span.0.to_be_bytes());
+        value.push(b'-');
+        push_hex(&mut value, &[self.flags]);
+        fields.set(PARENT, value);
     }
 }
 
@@ -128,6 +135,13 @@ impl Parent {
             span: SpanId(span),
             flags: flags & KNOWN_FLAGS,
         })
+    }
+}
+
+fn push_hex(text: &mut Vec<u8>, bytes: &[u8]) {
+    let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
+    for byte in bytes {
+        text.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::admit::Admitted;
 use super::answer::{Answer, Asker};
-use super::app::{Context, date};
+use super::app::Context;
 use super::contain::contain;
 use super::exchange::{After, Request};
 use super::key;
@@ -366,7 +366,7 @@ impl Forward<'_> {
             client: self.request.version,
             sse: answer.kind == Kind::Sse,
             request_id: &self.request.id,
-            date: &date(),
+            now: clock::wall(),
         };
         headers::to_client(&mut head, delivery, &self.rules.headers);
         if self.rules.cors.is_some() {
