@@ -35,6 +35,7 @@ use crate::telemetry::limited::Limit;
 use crate::telemetry::meter::Meter;
 use crate::telemetry::metrics::PoolClose;
 use crate::upstream::Upstream;
+use crate::upstream::connect;
 use crate::upstream::connection::Connection;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::roster::Ask;
@@ -277,8 +278,7 @@ impl Forward<'_> {
     /// Keeps a connection that is clean, and closes one that is not.
     pub(super) fn put_away(&self, connection: Connection, clean: bool) {
         if clean {
-            let connector = &self.context.snapshot.connector;
-            return connector.release(connection, &self.upstream.config().pool);
+            return connect::release(connection, &self.upstream.config().pool);
         }
         connection.endpoint().metrics().pool_closed(PoolClose::Unclean).inc();
     }

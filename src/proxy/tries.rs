@@ -20,7 +20,7 @@ use crate::sse::dialect::{Dialects, Failure as Told};
 use crate::telemetry::limited::Limit;
 use crate::telemetry::metrics::ConnectResult;
 use crate::upstream::NoSeat;
-use crate::upstream::connect::{Connected, Limits, Want};
+use crate::upstream::connect::{self, Connected, Limits, Want};
 use crate::upstream::connection::Connection;
 use crate::upstream::http2::NotProcessed;
 use crate::upstream::replay::{self, Again, Failure};
@@ -153,7 +153,6 @@ impl<'f> Tries<'f> {
     ) -> Result<Result<Connected, ConnectResult>, (End, Option<Denial>)> {
         let seat = self.reached.seat.as_ref().expect("a place comes before a connection");
         let (upstream, endpoint) = (self.forward.upstream, Arc::clone(seat.endpoint()));
-        let connector = &self.forward.context.snapshot.connector;
         let limits = Limits::from(&self.forward.rules.timeouts);
         let want = match (self.forward.wanted.is_some(), self.wants_fresh) {
             (true, _) => Want::Http1,
@@ -162,7 +161,7 @@ impl<'f> Tries<'f> {
         };
         self.reached.tries += 1;
         let config = upstream.config();
-        let connecting = connector.connect(&endpoint, &config.pool, want, limits);
+        let connecting = connect::connect(&endpoint, &config.pool, want, limits);
         let connected = self.while_watching(link, connecting).await?;
         if let Err(result) = &connected {
             self.report(Verdict::Unreachable);

@@ -3,10 +3,11 @@
 //! Pure: [`roster`] knows who is there, how busy and how well, and asks [`balance`] (who is next),
 //! [`health`] (who is fit), [`queue`] (who waits) and [`budget`] (may it be tried again);
 //! [`replay`] decides about a failed request, [`delivery`] judges whether it was received,
-//! [`learn`] finds out how long idle connections live. IO: [`connect`] keeps idle connections in
-//! pingora's pool and [`dial`] opens new ones; a [`connection`] counts itself; [`question`] asks
-//! something on the proxy's own behalf; [`resolver`], [`checker`] and [`upkeep`] run in the
-//! background. A [`change`] is what a reload makes of one, a [`status`] what operators see of it.
+//! [`learn`] finds out how long idle connections live. IO: [`connect`] takes connections from those
+//! that are [`resting`] or has [`dial`] open new ones; each [`connection`] counts itself;
+//! [`question`] asks something on the proxy's own behalf; [`resolver`], [`checker`] and [`upkeep`]
+//! run in the background. A [`change`] is what a reload makes of one, a [`status`] what operators
+//! see of it.
 
 pub mod balance;
 pub mod budget;
@@ -24,6 +25,7 @@ mod question;
 pub mod queue;
 pub mod replay;
 pub mod resolver;
+mod resting;
 pub mod roster;
 pub mod seat;
 mod sessions;
