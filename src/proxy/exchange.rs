@@ -195,7 +195,7 @@ pub async fn run(context: Context<'_>, client: &mut Client, mut head: RequestHea
         id: headers::request_id(&head).map_or_else(|| ids.request_id(), str::to_owned),
         trace: propagates.then(|| Trace::of(&head.fields, || ids.random())),
         // Not by the id: clients choose theirs, and might choose to be in no log.
-        is_sampled: config.log.access.sample.takes(ids.random()),
+        is_sampled: config.log.access.sample.takes(|| ids.random()),
         method: String::from_utf8_lossy(&head.method).into_owned(),
         path: String::new(),
         version: head.version,
@@ -243,7 +243,8 @@ pub async fn run(context: Context<'_>, client: &mut Client, mut head: RequestHea
                 Ok(Entry::In(wanted)) => {
                     let forward =
                         forward::Forward { context, request, route, rules, upstream, wanted };
-                    return forward.run(client, head, admitted, meter).await;
+                    let asked = Box::new(forward::Asked { head, admitted });
+                    return forward.run(client, asked, meter).await;
                 }
                 Ok(Entry::Answered(fields)) => {
                     (NO_CONTENT, request.answer(client, &fields, rest).await)

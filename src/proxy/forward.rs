@@ -57,6 +57,14 @@ pub struct Forward<'a> {
     pub wanted: Option<Wanted>,
 }
 
+/// A request as it came.
+pub struct Asked {
+    /// Its head.
+    pub head: RequestHead,
+    /// What was learned from it.
+    pub admitted: Admitted,
+}
+
 impl Wire for Connection {
     fn is_acknowledged(&self) -> bool {
         self.is_acknowledged()
@@ -96,19 +104,15 @@ struct Outcome {
 
 impl Forward<'_> {
     /// Serves it.
-    pub async fn run(
-        self,
-        client: &mut Client,
-        head: RequestHead,
-        admitted: Admitted,
-        meter: Meter,
-    ) -> After {
+    ///
+    /// What was asked is boxed, since it is handed on several times, and given up before the end.
+    pub async fn run(self, client: &mut Client, asked: Box<Asked>, meter: Meter) -> After {
         let stream = Arc::clone(meter.stream());
         let place = self.context.shared.registry.enter(stream, self.identity());
         // Behind its place, so that it is closed before it leaves even if this is dropped.
         let mut meter = meter;
         // Boxed, too, so that a connection between two requests holds no room for it.
-        let exchange = Box::pin(self.exchange(client, head, admitted, &place, &mut meter));
+        let exchange = Box::pin(self.exchange(client, asked, &place, &mut meter));
         let Ok(outcome) = contain(exchange).await else { return self.broken(meter) };
         let reason = outcome.end.reason;
         if reason == CloseReason::Limit {
@@ -196,12 +200,12 @@ impl Forward<'_> {
     async fn exchange(
         &self,
         client: &mut Client,
-        head: RequestHead,
-        admitted: Admitted,
+        asked: Box<Asked>,
         place: &Place,
         meter: &mut Meter,
     ) -> Outcome {
         let around = Surroundings { rules: self.rules, entry: place.entry() };
+        let Asked { head, admitted } = &*asked;
         let upload = Upload::new(
             admitted.framing,
             self.rules.retry.replay_body,
@@ -211,15 +215,15 @@ impl Forward<'_> {
         let ask = Ask {
             key: key::of_request(
                 &self.upstream.config().balance,
-                &head,
-                &admitted,
+                head,
+                admitted,
                 self.request.address,
             ),
             tried: Vec::new(),
         };
         self.upstream.deposit(self.rules.retry.budget_percent);
         let turn = key::of_account(&self.request.account);
-        let mut tries = Tries::new(self, head, admitted, ask, turn);
+        let mut tries = Tries::new(self, asked, ask, turn);
         let answered = tries.run(&mut link).await;
         let ended_at = clock::now();
         let Tries { sent, reached, .. } = tries;
@@ -324,14 +328,8 @@ impl Forward<'_> {
         self.context.snapshot.config.log.access.opened(record);
     }
 
-    pub(super) fn encode_request(
-        &self,
-        head: &RequestHead,
-        admitted: &Admitted,
-        endpoint: &Endpoint,
-    ) -> Vec<u8> {
-        // It is kept as it came: another endpoint may have to get it with another Host.
-        let mut head = head.clone();
+    pub(super) fn encode_request(&self, asked: &Asked, endpoint: &Endpoint) -> Vec<u8> {
+        let Asked { head, admitted } = asked;
         let rules = headers::Rules {
             host: &self.rules.host_header,
             headers: &self.rules.headers,
@@ -339,13 +337,15 @@ impl Forward<'_> {
             authority: endpoint.authority(),
         };
         let marks = Marks { request_id: &self.request.id, trace: self.request.trace.as_ref() };
-        headers::to_upstream(&mut head, admitted.framing, self.context.sender(), marks, rules);
+        let sender = self.context.sender();
+        // The head is kept as it came: another endpoint may have to get it with another Host.
+        let mut fields = headers::to_upstream(head, admitted.framing, sender, marks, rules);
         if let Some(wanted) = &self.wanted {
-            headers::switch(&mut head.fields, &wanted.protocol);
+            headers::switch(&mut fields, &wanted.protocol);
         }
         let target = stripped(&admitted.target, &self.rules.strip_prefix);
         let mut out = Vec::with_capacity(512);
-        encode::request_head(&mut out, &head.method, target.as_bytes(), &head.fields);
+        encode::request_head(&mut out, &head.method, target.as_bytes(), &fields);
         out
     }
 

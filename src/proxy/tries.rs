@@ -4,14 +4,13 @@
 use std::io;
 use std::sync::Arc;
 
-use super::admit::Admitted;
 use super::answer::{self, Answer};
 use super::early;
-use super::forward::{Forward, Reached, SWITCHING};
+use super::forward::{Asked, Forward, Reached, SWITCHING};
 use super::reply::Denial;
 use super::switch;
 use crate::clock;
-use crate::http1::head::{RequestHead, ResponseHead};
+use crate::http1::head::ResponseHead;
 use crate::live::kind::Kind;
 use crate::live::reason::CloseReason;
 use crate::relay::drive::{End, Event, Link, Loss};
@@ -38,7 +37,7 @@ pub(super) enum Answered {
 pub(super) struct Tries<'f> {
     forward: &'f Forward<'f>,
     /// What was asked, until a response has begun: a stream can last for hours.
-    asked: Option<(RequestHead, Admitted)>,
+    asked: Option<Box<Asked>>,
     ask: Ask,
     /// Whose turn it is in a queue.
     turn: u64,
@@ -64,16 +63,10 @@ enum Next {
 type Relay<'l> = Link<'l, Connection>;
 
 impl<'f> Tries<'f> {
-    pub(super) fn new(
-        forward: &'f Forward<'f>,
-        head: RequestHead,
-        admitted: Admitted,
-        ask: Ask,
-        turn: u64,
-    ) -> Self {
+    pub(super) fn new(forward: &'f Forward<'f>, asked: Box<Asked>, ask: Ask, turn: u64) -> Self {
         Self {
             forward,
-            asked: Some((head, admitted)),
+            asked: Some(asked),
             ask,
             turn,
             wants_fresh: false,
@@ -201,8 +194,8 @@ impl<'f> Tries<'f> {
         } else {
             metrics.on_new.inc()
         }
-        let (head, admitted) = self.asked.as_ref().expect("no response has begun");
-        let encoded = self.forward.encode_request(head, admitted, connection.endpoint());
+        let asked = self.asked.as_ref().expect("no response has begun");
+        let encoded = self.forward.encode_request(asked, connection.endpoint());
         self.reached.connection = Some(if reused { "reused" } else { "new" });
         let name = connection.endpoint().source().shared_name();
         link.meter().reached(name, reused, clock::now());
@@ -346,7 +339,7 @@ impl<'f> Tries<'f> {
 
     /// Begins the response, if the client has asked for a stream.
     fn commit(&mut self, link: &mut Relay<'_>) {
-        let Some((head, _)) = &self.asked else { return };
+        let Some(asked) = &self.asked else { return };
         let upload = link.upload();
         let body = upload.kept().filter(|_| upload.is_done());
         let asker = self.forward.asker(upload.is_done());
@@ -355,7 +348,7 @@ impl<'f> Tries<'f> {
             && !asker.to_head
             // Nothing could be put between: the client would never send its body.
             && !link.expects_continue();
-        if !possible || !early::asks_for_stream(head, body) {
+        if !possible || !early::asks_for_stream(&asked.head, body) {
             return;
         }
         let answer = early::answer(asker);
