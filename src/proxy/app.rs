@@ -251,6 +251,7 @@ impl App {
     ) -> Result<Next, Denial> {
         let mut shutdown = self.shutdown.clone();
         let has_begun = tokio::select! {
+            biased;
             begins = timeout(self.listener.keepalive_timeout, begins(client)) => Some(begins),
             _ = shutdown.wait_for(|&ends| ends) => None,
         };

@@ -87,12 +87,16 @@ impl Learned {
 
     /// After how long the upstream closes, as far as that is known.
     pub fn shortest(&self, now: Instant) -> Option<Duration> {
-        // The last event counts at once, but not for good: it may turn out to be a restart.
-        let mut judged = self.clone();
-        if let Some(event) = judged.current.take() {
-            judged.judge(&event);
-        }
-        judged.fact.filter(|fact| fact.holds(now)).map(|fact| fact.idle)
+        let fact = match self.current {
+            // The last event counts at once, but not for good: it may turn out to be a restart.
+            Some(event) => {
+                let mut judged = self.clone();
+                judged.judge(&event);
+                judged.fact
+            }
+            None => self.fact,
+        };
+        fact.filter(|fact| fact.holds(now)).map(|fact| fact.idle)
     }
 
     /// How long to keep an idle connection, so that a request sent at the last moment arrives

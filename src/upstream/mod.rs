@@ -236,6 +236,10 @@ impl Upstream {
     async fn names_are_known(&self) {
         // The sender lives as long as `self`. One endpoint is enough; the others come in later.
         let is_enough = |known: &bool| *known || !self.roster().is_empty();
+        // All but the first requests find it so, and need not wait in line for news.
+        if is_enough(&self.looked_up.borrow()) {
+            return;
+        }
         let _ = self.looked_up.subscribe().wait_for(is_enough).await;
     }
 
