@@ -1,20 +1,27 @@
 //! What a proxy does to header fields on the way up and on the way down (RFC 9110 §7.6).
 
-use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 
 use crate::config::model::{Auth, Headers, HostHeader, Network};
 use crate::http1::encode::decimal;
-use crate::http1::fields::Fields;
+use crate::http1::fields::{Field, Fields};
 use crate::http1::framing::{self, Framing};
 use crate::http1::head::{RequestHead, ResponseHead, Version};
 use crate::syntax::name::{HOP_BY_HOP, is_twin};
 use crate::trace::Trace;
 
-/// Our name in `Via` (RFC 9110 §7.6.3: a pseudonym will do).
-const PSEUDONYM: &str = "longwire";
+/// Our member of `Via` (RFC 9110 §7.6.3: a pseudonym will do) for a message that came in a version.
+const fn via_member(received: Version) -> &'static str {
+    match received {
+        Version::Http10 => "1.0 longwire",
+        Version::Http11 => "1.1 longwire",
+        Version::Http2 => "2.0 longwire",
+    }
+}
 
 /// Longest request id taken over from a client.
 const REQUEST_ID_MAX_BYTES: usize = 128;
@@ -30,6 +37,9 @@ const WEBSOCKET: &[u8] = b"sec-websocket-";
 /// Fields that only we may set.
 const OWN: &[&str] =
     &["forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id"];
+
+/// Fields that are added besides: `Via`, `traceparent` and the framing.
+const ADDED: usize = 3;
 
 /// What a route makes of the fields of its requests.
 #[derive(Debug, Clone, Copy)]
@@ -107,60 +117,63 @@ pub fn request_id(head: &RequestHead) -> Option<&str> {
     (fits && stays && text.bytes().all(harmless)).then_some(text)
 }
 
-/// Rewrites a request's fields for the upstream. The result has no `Connection` field: in HTTP/1.1
-/// that means keep-alive.
+/// A request's fields as they go to the upstream. There is no `Connection` field among them: in
+/// HTTP/1.1 that means keep-alive.
 pub fn to_upstream(
-    head: &mut RequestHead,
+    head: &RequestHead,
     framing: Framing,
     sender: Sender<'_>,
     marks: Marks<'_>,
     rules: Rules<'_>,
-) {
+) -> Fields {
     let Rules { host, headers, auth, authority } = rules;
     let original_host = head.fields.get("host").cloned().unwrap_or_default();
-    remove_hop_by_hop(&mut head.fields, auth);
+    let is_hop_by_hop = hop_by_hop(&head.fields, auth);
+    let is_lookalike = lookalike(headers, auth);
     // Before the route's own are set: one of them may be the upstream's key.
-    head.fields.retain(|field| !auth.hides(&field.name));
+    let passes = |field: &&Field| {
+        !is_hop_by_hop(&field.name) && !auth.hides(&field.name) && !is_lookalike(&field.name)
+    };
+    let room = head.fields.count() + OWN.len() + ADDED + headers.request_set.len();
+    let mut fields = Fields::copied(head.fields.iter().filter(passes), room);
     if head.version == Version::Http10 {
         // RFC 9110 §10.1.1: an expectation in an HTTP/1.0 request must be ignored.
-        head.fields.remove("expect");
+        fields.remove("expect");
     }
     match host {
         // A request without Host is HTTP/1.0; the upstream is spoken to in 1.1 and must have one.
         HostHeader::Preserve if !original_host.is_empty() => {}
         HostHeader::Preserve | HostHeader::Upstream => {
-            head.fields.set("Host", authority.to_owned());
+            fields.set("Host", authority.to_owned());
         }
-        HostHeader::Literal(host) => head.fields.set("Host", host.clone()),
+        HostHeader::Literal(host) => fields.set("Host", host.clone()),
     }
-    remove_lookalikes(&mut head.fields, headers, auth);
-    forwarded(&mut head.fields, &original_host, sender);
-    via(&mut head.fields, head.version);
-    head.fields.set("X-Request-Id", marks.request_id.to_owned());
+    forwarded(&mut fields, &original_host, sender);
+    via(&mut fields, head.version);
+    fields.set("X-Request-Id", Bytes::copy_from_slice(marks.request_id.as_bytes()));
     if let Some(trace) = marks.trace {
-        trace.write(&mut head.fields);
+        trace.write(&mut fields);
     }
-    apply(&mut head.fields, &headers.request_remove, &headers.request_set);
-    write_framing(&mut head.fields, framing);
+    apply(&mut fields, &headers.request_remove, &headers.request_set);
+    write_framing(&mut fields, framing);
+    fields
 }
 
 fn forwarded(fields: &mut Fields, host: &Bytes, sender: Sender<'_>) {
     let trusted = sender.is_trusted();
     let address = sender.peer.map(|peer| peer.ip().to_canonical());
-    let node = match address {
-        Some(IpAddr::V6(address)) => format!("\"[{address}]\""),
-        Some(IpAddr::V4(address)) => address.to_string(),
-        None => "unknown".to_owned(),
+    let node = written(address);
+    let (open, close): (&[u8], &[u8]) = match address {
+        Some(IpAddr::V6(_)) => (b"\"[", b"]\""),
+        Some(IpAddr::V4(_)) | None => (b"", b""),
     };
-    let mut element = format!("for={node};proto={}", sender.scheme);
-    if let Ok(host) = std::str::from_utf8(host)
-        && !host.is_empty()
-        && !host.contains(['"', '\\'])
-    {
-        let _ = write!(element, ";host=\"{host}\"");
-    }
-    let plain = address.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
-    for (name, ours) in [("X-Forwarded-For", plain), ("Forwarded", element)] {
+    let is_text = std::str::from_utf8(host).is_ok() && !host.is_empty();
+    let can_be_quoted = is_text && !host.iter().any(|byte| matches!(byte, b'"' | b'\\'));
+    let [before, named, after]: [&[u8]; 3] =
+        if can_be_quoted { [b";host=\"", host, b"\""] } else { [b""; 3] };
+    let scheme = sender.scheme.as_bytes();
+    let element = [b"for=", open, &node, close, b";proto=", scheme, before, named, after].concat();
+    for (name, ours) in [("X-Forwarded-For", node), ("Forwarded", element)] {
         let chain = if trusted { joined(fields, name, &ours) } else { ours };
         fields.set(name, chain);
     }
@@ -178,20 +191,45 @@ fn forwarded(fields: &mut Fields, host: &Bytes, sender: Sender<'_>) {
     }
 }
 
-/// The existing list with one more member.
-fn joined(fields: &Fields, name: &str, member: &str) -> String {
-    let mut list = String::new();
-    for value in fields.all(name) {
-        list.push_str(&String::from_utf8_lossy(value));
-        list.push_str(", ");
+/// An address as fields have it.
+fn written(address: Option<IpAddr>) -> Vec<u8> {
+    // As many bytes as the longest has, in IPv6.
+    let mut text = Vec::with_capacity(39);
+    match address {
+        // Nearly every request has one, and `write!` takes a thousand instructions for it.
+        Some(IpAddr::V4(address)) => {
+            let [first, rest @ ..] = address.octets();
+            decimal(&mut text, first.into());
+            for octet in rest {
+                text.push(b'.');
+                decimal(&mut text, octet.into());
+            }
+        }
+        // Writing into a vector cannot fail.
+        Some(IpAddr::V6(address)) => drop(write!(text, "{address}")),
+        None => text.extend_from_slice(b"unknown"),
     }
-    list.push_str(member);
+    text
+}
+
+/// The existing list with one more member.
+fn joined(fields: &Fields, name: &str, member: &[u8]) -> Vec<u8> {
+    let mut list = Vec::new();
+    for value in fields.all(name) {
+        list.extend_from_slice(String::from_utf8_lossy(value).as_bytes());
+        list.extend_from_slice(b", ");
+    }
+    list.extend_from_slice(member);
     list
 }
 
 fn via(fields: &mut Fields, received: Version) {
-    let list = joined(fields, "via", &format!("{} {PSEUDONYM}", received.number()));
-    fields.set("Via", list);
+    let member = via_member(received).as_bytes();
+    if fields.contains("via") {
+        fields.set("Via", joined(fields, "via", member));
+    } else {
+        fields.append("Via", member);
+    }
 }
 
 /// How a response goes down to the client.
@@ -207,35 +245,39 @@ pub struct Delivery<'a> {
     pub sse: bool,
     /// Sent if the upstream gave none of its own.
     pub request_id: &'a str,
-    /// Now, as RFC 9110 §5.6.7 wants it.
-    pub date: &'a str,
+    /// The time of day, for a response that does not say it.
+    pub now: SystemTime,
 }
 
 /// Rewrites a final response's fields for the client.
 pub fn to_client(head: &mut ResponseHead, delivery: Delivery<'_>, rules: &Headers) {
-    let length = framing::length(&head.fields).ok().flatten();
-    remove_hop_by_hop(&mut head.fields, &Auth::None);
+    // To HEAD and in 304 the length is that of the body that is not there (RFC 9110 §8.6).
+    let length = match delivery.framing {
+        Framing::None if head.status != 204 => framing::length(&head.fields).ok().flatten(),
+        _ => None,
+    };
+    remove_hop_by_hop(&mut head.fields);
     via(&mut head.fields, head.version);
     if !head.fields.contains("date") {
         // RFC 9110 §6.6.1: a recipient "MUST … append a corresponding Date header field".
-        head.fields.append("Date", delivery.date.to_owned());
+        head.fields.append("Date", httpdate::fmt_http_date(delivery.now));
     }
     if !head.fields.contains("x-request-id") {
-        head.fields.append("X-Request-Id", delivery.request_id.to_owned());
+        let id = Bytes::copy_from_slice(delivery.request_id.as_bytes());
+        head.fields.append("X-Request-Id", id);
     }
     if delivery.sse {
         let directives = "no-transform";
         if !head.fields.has_token("cache-control", directives) {
-            let list = joined(&head.fields, "cache-control", directives);
+            let list = joined(&head.fields, "cache-control", directives.as_bytes());
             head.fields.set("Cache-Control", list);
         }
         head.fields.set("X-Accel-Buffering", Bytes::from_static(b"no"));
     }
     apply(&mut head.fields, &rules.response_remove, &rules.response_set);
     write_framing(&mut head.fields, delivery.framing);
-    // To HEAD and in 304 the length is that of the body that is not there (RFC 9110 §8.6).
-    if let (Framing::None, Some(length), false) = (delivery.framing, length, head.status == 204) {
-        head.fields.set("Content-Length", length.to_string());
+    if let Some(length) = length {
+        write_framing(&mut head.fields, Framing::Length(length));
     }
     match (delivery.client, delivery.close) {
         (Version::Http11 | Version::Http2, true) => {
@@ -255,7 +297,7 @@ pub fn add_own(fields: &mut Fields, own: &[(&'static str, Bytes)]) {
         let member = std::str::from_utf8(value).unwrap_or_default();
         match name.eq_ignore_ascii_case("vary") {
             true if ["*", member].iter().any(|known| fields.has_token(name, known)) => {}
-            true => fields.set(name, joined(fields, name, member)),
+            true => fields.set(name, joined(fields, name, value)),
             false => fields.set(name, value.clone()),
         }
     }
@@ -269,10 +311,16 @@ pub fn switch(fields: &mut Fields, protocol: &str) {
 
 /// Rewrites an interim (1xx) response for the client.
 pub fn interim_to_client(head: &mut ResponseHead) {
-    remove_hop_by_hop(&mut head.fields, &Auth::None);
+    remove_hop_by_hop(&mut head.fields);
 }
 
-fn remove_hop_by_hop(fields: &mut Fields, auth: &Auth) {
+fn remove_hop_by_hop(fields: &mut Fields) {
+    let is_hop_by_hop = hop_by_hop(fields, &Auth::None);
+    fields.retain(|field| !is_hop_by_hop(&field.name));
+}
+
+/// Which fields beside these mean one connection only.
+fn hop_by_hop(fields: &Fields, auth: &Auth) -> impl Fn(&[u8]) -> bool + use<> {
     let stays = |name: &[u8]| {
         let mut kept = NEVER_LISTED.iter().chain(OWN).copied().chain(auth.fields());
         name.starts_with(WEBSOCKET) || kept.any(|kept| kept.as_bytes() == name)
@@ -282,26 +330,26 @@ fn remove_hop_by_hop(fields: &mut Fields, auth: &Auth) {
         .map(<[u8]>::to_ascii_lowercase)
         .filter(|name| !stays(name))
         .collect();
-    fields.retain(|field| {
-        let is = |name: &[u8]| field.name.eq_ignore_ascii_case(name);
-        !HOP_BY_HOP.iter().any(|name| is(name.as_bytes())) && !listed.iter().any(|name| is(name))
-    });
+    move |field| {
+        let is = |name: &[u8]| field.eq_ignore_ascii_case(name);
+        HOP_BY_HOP.iter().any(|name| is(name.as_bytes())) || listed.iter().any(|name| is(name))
+    }
 }
 
-/// Removes `X_Forwarded_For` and the like, which some upstreams would read instead of ours: the
-/// twins of what only we may set, of what the route sets or removes, and of what says who asks.
-fn remove_lookalikes(fields: &mut Fields, headers: &Headers, auth: &Auth) {
+/// `X_Forwarded_For` and the like, which some upstreams would read instead of ours: the twins of
+/// what only we may set, of what the route sets or removes, and of what says who asks.
+fn lookalike<'a>(headers: &'a Headers, auth: &'a Auth) -> impl Fn(&[u8]) -> bool + use<'a> {
     let set = headers.request_set.iter().map(|(name, _)| name);
     let ruled = set.chain(&headers.request_remove).map(String::as_str);
-    let own = OWN.iter().copied().chain(HOP_BY_HOP).chain(ruled);
-    let names = || own.clone().chain(auth.fields()).chain(auth.principal_header());
-    fields.retain(|field| {
-        let may_have_twin = field.name.iter().any(|byte| matches!(byte, b'-' | b'_'));
+    move |field| {
+        let is_twin = |name: &str| is_twin(field, name.as_bytes());
+        // None of ours has an underscore, so what looks like one of them has.
+        let of_ours = || field.contains(&b'_') && OWN.iter().chain(&HOP_BY_HOP).any(|n| is_twin(n));
+        let mut others = ruled.clone().chain(auth.fields()).chain(auth.principal_header());
         // One that authentication goes by itself is nobody's twin.
-        let is_read = || auth.fields().any(|name| field.name.eq_ignore_ascii_case(name.as_bytes()));
-        let is_twin = || names().any(|name| is_twin(&field.name, name.as_bytes()));
-        !may_have_twin || !is_twin() || is_read()
-    });
+        let is_read = || auth.fields().any(|name| field.eq_ignore_ascii_case(name.as_bytes()));
+        (of_ours() || others.any(is_twin)) && !is_read()
+    }
 }
 
 fn apply(fields: &mut Fields, remove: &[String], set: &[(String, String)]) {

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use bytes::Bytes;
+
 use crate::http1::fields::Fields;
 
 mod state;
@@ -126,7 +128,11 @@ impl Trace {
         if self.parent.is_none() || !state::is_valid(fields.all(STATE).map(|value| &value[..])) {
             fields.remove(STATE);
         }
-        fields.set(PARENT, format!("00-{}-{}-{:02x}", self.id, self.span, self.flags));
+        let mut value = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        write_hex(&mut value[3..35], &self.id.0.to_be_bytes());
+        write_hex(&mut value[36..52], &self.span.0.to_be_bytes());
+        write_hex(&mut value[53..], &[self.flags]);
+        fields.set(PARENT, Bytes::copy_from_slice(&value));
     }
 }
 
@@ -158,6 +164,14 @@ impl Parent {
             span: SpanId(span),
             flags: flags & KNOWN_FLAGS,
         })
+    }
+}
+
+/// Two digits for each byte.
+fn write_hex(text: &mut [u8], bytes: &[u8]) {
+    let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
+    for (digits, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        digits.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
     }
 }
 

@@ -24,6 +24,18 @@ impl Fields {
         Self(Vec::with_capacity(capacity))
     }
 
+    /// Copies of these, with room for `capacity` fields.
+    pub fn copied<'a>(fields: impl Iterator<Item = &'a Field>, capacity: usize) -> Self {
+        let mut copied = Self::with_capacity(capacity);
+        copied.0.extend(fields.cloned());
+        copied
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// All fields in order.
     pub fn iter(&self) -> impl Iterator<Item = &Field> {
         self.0.iter()

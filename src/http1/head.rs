@@ -1,7 +1,9 @@
 //! Request and response heads, parsed by `httparse` and checked where that is lenient.
 
+use std::mem::MaybeUninit;
+
 use bytes::Bytes;
-use httparse::{EMPTY_HEADER, Status};
+use httparse::Status;
 
 use super::fields::Fields;
 
@@ -79,9 +81,10 @@ pub enum HeadError {
 /// Gives `None` when it is not complete yet (nothing was consumed), else the head and its length in
 /// bytes, empty line included.
 pub fn parse_request(buffer: &[u8]) -> Result<Option<(RequestHead, usize)>, HeadError> {
-    let mut lines = [EMPTY_HEADER; MAX_FIELDS];
-    let mut parsed = httparse::Request::new(&mut lines);
-    let length = match parsed.parse(buffer) {
+    // To clear room for so many costs more than to read what comes.
+    let mut lines = [MaybeUninit::uninit(); MAX_FIELDS];
+    let mut parsed = httparse::Request::new(&mut []);
+    let length = match parsed.parse_with_uninit_headers(buffer, &mut lines) {
         Ok(Status::Complete(length)) => length,
         Ok(Status::Partial) => return Ok(None),
         // What is wrong with a version shows at the end of its line.
@@ -129,9 +132,11 @@ fn bad_version<T>(line: &[u8]) -> Result<T, HeadError> {
 /// Bare LF passes here: it is common in home-made servers, and what goes to the client is written
 /// anew anyway.
 pub fn parse_response(buffer: &[u8]) -> Result<Option<(ResponseHead, usize)>, HeadError> {
-    let mut lines = [EMPTY_HEADER; MAX_FIELDS];
-    let mut parsed = httparse::Response::new(&mut lines);
-    let length = match parsed.parse(buffer).map_err(HeadError::Syntax)? {
+    let mut lines = [MaybeUninit::uninit(); MAX_FIELDS];
+    let mut parsed = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    let result = config.parse_response_with_uninit_headers(&mut parsed, buffer, &mut lines);
+    let length = match result.map_err(HeadError::Syntax)? {
         Status::Partial => return Ok(None),
         Status::Complete(length) => length,
     };

@@ -17,7 +17,6 @@ use crate::http1::fields::Fields;
 use crate::telemetry::span::Span;
 use crate::telemetry::spans::Queue;
 use crate::upstream::Upstream;
-use crate::upstream::connect::Connector;
 use crate::upstream::question::Question;
 
 /// Most spans of one message: some 700 KiB, a quarter of the queue, and what OpenTelemetry's own
@@ -47,8 +46,6 @@ const REPEAT: Duration = Duration::from_secs(60);
 pub struct Collector {
     /// Where it is.
     pub upstream: Arc<Upstream>,
-    /// Connects to it.
-    pub connector: Arc<Connector>,
     /// What it is asked for.
     pub target: String,
 }
@@ -200,12 +197,12 @@ impl<C: Fn() -> Option<Collector>> Work<C> {
     async fn send(&self, body: &[u8]) -> Sent {
         // Anew each time: a reload may have changed it.
         let Some(collector) = (self.collector)() else { return Sent::Unwanted };
-        let Collector { upstream, connector, target } = collector;
+        let Collector { upstream, target } = collector;
         let mut fields = Fields::with_capacity(2);
         fields.append("Content-Type", "application/x-protobuf");
         fields.append("User-Agent", concat!("longwire/", env!("CARGO_PKG_VERSION")));
         let question = Question { method: "POST", target: &target, fields: &fields, body };
-        let answer = upstream.ask(&connector, question, SEND_LIMIT).await;
+        let answer = upstream.ask(question, SEND_LIMIT).await;
         answer.map_or(Sent::Later(None), |head| Sent::of(head.status))
     }
 }

@@ -40,12 +40,14 @@ pub fn admit(head: &mut RequestHead) -> Result<Admitted, Denial> {
     }
     let target = std::str::from_utf8(&head.target)
         .map_err(|_| Denial::bad_request("the request target is not UTF-8"))?;
-    let (authority, target) = match target.split_once("://") {
-        // RFC 9110 §4.2.5: a fragment is not part of a request target.
-        _ if target.contains('#') => {
-            return Err(Denial::bad_request("the request target has a fragment"));
-        }
-        _ if target.starts_with('/') => (None, target.to_owned()),
+    // RFC 9110 §4.2.5: a fragment is not part of a request target.
+    if target.contains('#') {
+        return Err(Denial::bad_request("the request target has a fragment"));
+    }
+    let is_path = target.starts_with('/');
+    let absolute = if is_path { None } else { target.split_once("://") };
+    let (authority, target) = match absolute {
+        _ if is_path => (None, target.to_owned()),
         Some((scheme, rest)) if is_http(scheme) => {
             let end = rest.find(['/', '?']).unwrap_or(rest.len());
             if end == 0 {

@@ -162,7 +162,9 @@ impl App {
     pub async fn serve(self: Arc<Self>, accepted: Accepted) {
         self.metrics.accepted();
         let open = self.metrics.open(Spoken::Http1);
-        let opened = timeout(self.listener.header_timeout, self.open(accepted)).await;
+        // What is over when the first request begins is boxed: the connection would hold room for it.
+        let opening = Box::pin(timeout(self.listener.header_timeout, self.open(accepted)));
+        let opened = opening.await;
         let Opened { transport, peer, http2 } = match opened {
             Ok(Ok(opened)) => opened,
             Ok(Err(refused)) => return self.metrics.refused(refused),
@@ -171,7 +173,7 @@ impl App {
         };
         if http2 {
             drop(open);
-            return self.serve_http2(transport, peer).await;
+            return Box::pin(self.serve_http2(transport, peer)).await;
         }
         let mut client = Client::new(transport);
         let mut last_look = FIRST_LOOK;
@@ -181,7 +183,7 @@ impl App {
                 Ok(Next::Head(head)) => head,
                 Ok(Next::Http2) => {
                     drop(open);
-                    return self.serve_http2(client.into_transport(), peer).await;
+                    return Box::pin(self.serve_http2(client.into_transport(), peer)).await;
                 }
                 Ok(Next::End) => return,
                 Err(denial) => return self.refuse(client, &denial).await,
@@ -254,6 +256,7 @@ impl App {
     ) -> Result<Next, Denial> {
         let mut shutdown = self.shutdown.clone();
         let has_begun = tokio::select! {
+            biased;
             begins = timeout(self.listener.keepalive_timeout, begins(client)) => Some(begins),
             _ = shutdown.wait_for(|&ends| ends) => None,
         };

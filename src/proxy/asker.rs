@@ -12,7 +12,6 @@ use crate::policy::digest::Digest;
 use crate::policy::forward::{Question, Verdict};
 use crate::policy::memory::Memory;
 use crate::upstream::Upstream;
-use crate::upstream::connect::Connector;
 use crate::upstream::question;
 
 /// Most answers that are remembered, two KiB each at the most: clients of ten seconds, as a rule.
@@ -26,7 +25,6 @@ const QUESTIONS_MAX: usize = 256;
 pub struct Asker {
     rules: ForwardAuth,
     upstream: Arc<Upstream>,
-    connector: Arc<Connector>,
     /// One permit for each question that may be under way.
     turns: Semaphore,
     /// None without a cache.
@@ -42,11 +40,11 @@ struct Cache {
 
 impl Asker {
     /// Asks `upstream`, which is the one of the rules.
-    pub fn new(rules: ForwardAuth, upstream: Arc<Upstream>, connector: Arc<Connector>) -> Self {
+    pub fn new(rules: ForwardAuth, upstream: Arc<Upstream>) -> Self {
         let cache = rules.cache.map(|holds| {
             Mutex::new(Cache { said: Memory::new(ANSWERS_MAX, holds), asking: HashMap::new() })
         });
-        Self { rules, upstream, connector, turns: Semaphore::new(QUESTIONS_MAX), cache }
+        Self { rules, upstream, turns: Semaphore::new(QUESTIONS_MAX), cache }
     }
 
     /// What the server is to be told.
@@ -92,7 +90,7 @@ impl Asker {
         let limit = self.rules.timeout;
         let answer = timeout(limit, async {
             let _turn = self.turns.acquire().await.ok()?;
-            self.upstream.ask(&self.connector, asked, limit).await
+            self.upstream.ask(asked, limit).await
         });
         let answer = answer.await.ok().flatten();
         let verdict =
@@ -179,7 +177,7 @@ mod tests {
         let Auth::Forward(rules) = &rules.auth else { panic!("it asks") };
         let upstream = config.upstreams.iter().find(|one| one.name == rules.upstream).unwrap();
         let upstream = Upstream::new(upstream, &Metrics::new()).unwrap();
-        Arc::new(Asker::new(rules.clone(), Arc::new(upstream), Arc::default()))
+        Arc::new(Asker::new(rules.clone(), Arc::new(upstream)))
     }
 
     fn asks(asker: &Asker, digest: Digest) -> bool {

@@ -105,12 +105,15 @@ async fn authenticate(
     request: &mut Request,
 ) -> Result<(), Stop> {
     let Some(guard) = &route.guard else { return Ok(()) };
-    let checked = tokio::select! {
-        biased;
-        checked = guard.check(visit) => checked,
-        () = client.gone() => return Err(Stop::Left),
-    };
-    match checked {
+    // Boxed, so that the exchange holds no room for it later.
+    let checked = Box::pin(async {
+        tokio::select! {
+            biased;
+            checked = guard.check(visit) => Some(checked),
+            () = client.gone() => None,
+        }
+    });
+    match checked.await.ok_or(Stop::Left)? {
         Ok(principal) => {
             request.account = Account::new(principal.as_ref(), request.address);
             request.principal = principal;

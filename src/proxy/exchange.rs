@@ -173,12 +173,14 @@ impl Request {
             more_fields: &self.own_fields,
             ..reply
         };
-        if client.write_all(&reply.encode(), REPLY_LIMIT).await.is_err() {
+        // Boxed, as below: an answer from upstream is to hold no room for one of our own.
+        let encoded = reply.encode();
+        if Box::pin(client.write_all(&encoded, REPLY_LIMIT)).await.is_err() {
             return After::Gone;
         }
         meter.own_bytes(reply.sent_body().len() as u64);
         match rest {
-            Some(rest) if client.skip(rest, SKIPPED_BODY_MAX_BYTES, SKIP_LIMIT).await => {
+            Some(rest) if Box::pin(client.skip(rest, SKIPPED_BODY_MAX_BYTES, SKIP_LIMIT)).await => {
                 After::KeepAlive
             }
             _ => After::Close,
@@ -232,13 +234,14 @@ pub async fn run(context: Context<'_>, client: &mut Client, mut head: RequestHea
     let trace =
         propagate.then(|| Trace::of(&head.fields, || ids.random(), |id| otlp.samples(id.low())));
     let has_span = otlp.enabled && trace.is_some_and(|trace| trace.is_sampled());
-    let mut request = Request {
+    // Boxed: as it is handed on, each future on its way would hold room for it.
+    let mut request = Box::new(Request {
         started: clock::wall(),
         id: headers::request_id(&head).map_or_else(|| ids.request_id(), str::to_owned),
         trace,
         details: has_span.then(|| details::details(context, &head, address)),
         // Not by the id: clients choose theirs, and might choose to be in no log.
-        is_sampled: config.log.access.sample.takes(ids.random()),
+        is_sampled: config.log.access.sample.takes(|| ids.random()),
         method: String::from_utf8_lossy(&head.method).into_owned(),
         path: String::new(),
         version: head.version,
@@ -248,7 +251,7 @@ pub async fn run(context: Context<'_>, client: &mut Client, mut head: RequestHea
         account: Account::at(address),
         own_fields: Vec::new(),
         permit: None,
-    };
+    });
     let admitted = match admit::admit(&mut head) {
         Ok(admitted) => admitted,
         Err(denial) => {
@@ -282,14 +285,15 @@ pub async fn run(context: Context<'_>, client: &mut Client, mut head: RequestHea
             after
         }
         Action::Proxy(rules, upstream) => {
-            let visitor = (&mut *client, &mut request);
+            let visitor = (&mut *client, &mut *request);
             let found = (route, answers_preflight);
             let entry = enter::enter(context, found, rules, visitor, (&head, &admitted)).await;
             let (status, after) = match entry {
                 Ok(Entry::In(wanted)) => {
                     let forward =
                         forward::Forward { context, request, route, rules, upstream, wanted };
-                    return forward.run(client, head, admitted, meter).await;
+                    let asked = Box::new(forward::Asked { head, admitted });
+                    return forward.run(client, asked, meter).await;
                 }
                 Ok(Entry::Answered(fields)) => {
                     (NO_CONTENT, request.answer(client, &fields, rest, &mut meter).await)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::admit::Admitted;
 use super::answer::{Answer, Asker};
-use super::app::{Context, date};
+use super::app::Context;
 use super::exchange::{After, Request};
 use super::key;
 use super::reply::{CLIENT_LEFT, Denial};
@@ -36,6 +36,7 @@ use crate::telemetry::meter::Meter;
 use crate::telemetry::metrics::PoolClose;
 use crate::telemetry::span::Attempt;
 use crate::upstream::Upstream;
+use crate::upstream::connect;
 use crate::upstream::connection::Connection;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::roster::Ask;
@@ -46,7 +47,7 @@ pub struct Forward<'a> {
     /// What surrounds it.
     pub context: Context<'a>,
     /// The request, as far as the log wants it.
-    pub request: Request,
+    pub request: Box<Request>,
     /// The route.
     pub route: &'a Route,
     /// The route's rules.
@@ -55,6 +56,14 @@ pub struct Forward<'a> {
     pub upstream: &'a Arc<Upstream>,
     /// What the client wants to switch to.
     pub wanted: Option<Wanted>,
+}
+
+/// A request as it came.
+pub struct Asked {
+    /// Its head.
+    pub head: RequestHead,
+    /// What was learned from it.
+    pub admitted: Admitted,
 }
 
 impl Wire for Connection {
@@ -98,19 +107,15 @@ struct Outcome {
 
 impl Forward<'_> {
     /// Serves it.
-    pub async fn run(
-        self,
-        client: &mut Client,
-        head: RequestHead,
-        admitted: Admitted,
-        meter: Meter,
-    ) -> After {
+    ///
+    /// What was asked is boxed, since it is handed on several times, and given up before the end.
+    pub async fn run(self, client: &mut Client, asked: Box<Asked>, meter: Meter) -> After {
         let stream = Arc::clone(meter.stream());
         let place = self.context.shared.registry.enter(stream, self.identity());
         // Behind its place, so that it is closed before it leaves even if this is dropped.
         let mut meter = meter;
         // Boxed, too, so that a connection between two requests holds no room for it.
-        let exchange = Box::pin(self.exchange(client, head, admitted, &place, &mut meter));
+        let exchange = Box::pin(self.exchange(client, asked, &place, &mut meter));
         let Ok(outcome) = contain(exchange).await else { return self.broken(meter) };
         let reason = outcome.end.reason;
         if reason == CloseReason::Limit {
@@ -200,12 +205,12 @@ impl Forward<'_> {
     async fn exchange(
         &self,
         client: &mut Client,
-        head: RequestHead,
-        admitted: Admitted,
+        asked: Box<Asked>,
         place: &Place,
         meter: &mut Meter,
     ) -> Outcome {
         let around = Surroundings { rules: self.rules, entry: place.entry() };
+        let Asked { head, admitted } = &*asked;
         let upload = Upload::new(
             admitted.framing,
             self.rules.retry.replay_body,
@@ -215,15 +220,15 @@ impl Forward<'_> {
         let ask = Ask {
             key: key::of_request(
                 &self.upstream.config().balance,
-                &head,
-                &admitted,
+                head,
+                admitted,
                 self.request.address,
             ),
             tried: Vec::new(),
         };
         self.upstream.deposit(self.rules.retry.budget_percent);
         let turn = key::of_account(&self.request.account);
-        let mut tries = Tries::new(self, head, admitted, ask, turn);
+        let mut tries = Tries::new(self, asked, ask, turn);
         let answered = tries.run(&mut link).await;
         let ended_at = clock::now();
         let Tries { sent, reached, .. } = tries;
@@ -231,9 +236,10 @@ impl Forward<'_> {
         let (end, denial) = match answered {
             Answered::Ended(end, denial) => (end, denial),
             Answered::Switches(head) => {
-                // Boxed, so that those who do not switch hold no room for it.
-                let switched = self.switch(*head, around, meter, client, rest, &reached);
-                let switched = Box::pin(switched).await;
+                // Boxed in one step, so that those who do not switch hold no room for it: what has a
+                // name is kept beside its box.
+                let switch = Box::pin(self.switch(*head, around, meter, client, rest, &reached));
+                let switched = switch.await;
                 if switched.reason == CloseReason::ClientClosed {
                     meter.cancelled(switched.at, clock::now());
                 }
@@ -282,8 +288,7 @@ impl Forward<'_> {
     /// Keeps a connection that is clean, and closes one that is not.
     pub(super) fn put_away(&self, connection: Connection, clean: bool) {
         if clean {
-            let connector = &self.context.snapshot.connector;
-            return connector.release(connection, &self.upstream.config().pool);
+            return connect::release(connection, &self.upstream.config().pool);
         }
         connection.endpoint().metrics().pool_closed(PoolClose::Unclean).inc();
     }
@@ -309,7 +314,7 @@ impl Forward<'_> {
         let access = &self.context.snapshot.config.log.access;
         access.opened(self.record(reached, kind, SWITCHING));
         let greeting = switch::encode_greeting(head, wanted, &self.request.own_fields);
-        let duplex = Duplex::new(around, meter, client, upstream, machine, &greeting);
+        let mut duplex = Duplex::new(around, meter, client, upstream, machine, &greeting);
         duplex.run(rest.early).await
     }
 
@@ -329,14 +334,8 @@ impl Forward<'_> {
         self.context.snapshot.config.log.access.opened(record);
     }
 
-    pub(super) fn encode_request(
-        &self,
-        head: &RequestHead,
-        admitted: &Admitted,
-        endpoint: &Endpoint,
-    ) -> Vec<u8> {
-        // It is kept as it came: another endpoint may have to get it with another Host.
-        let mut head = head.clone();
+    pub(super) fn encode_request(&self, asked: &Asked, endpoint: &Endpoint) -> Vec<u8> {
+        let Asked { head, admitted } = asked;
         let rules = headers::Rules {
             host: &self.rules.host_header,
             headers: &self.rules.headers,
@@ -344,13 +343,15 @@ impl Forward<'_> {
             authority: endpoint.authority(),
         };
         let marks = Marks { request_id: &self.request.id, trace: self.request.trace.as_ref() };
-        headers::to_upstream(&mut head, admitted.framing, self.context.sender(), marks, rules);
+        let sender = self.context.sender();
+        // The head is kept as it came: another endpoint may have to get it with another Host.
+        let mut fields = headers::to_upstream(head, admitted.framing, sender, marks, rules);
         if let Some(wanted) = &self.wanted {
-            headers::switch(&mut head.fields, &wanted.protocol);
+            headers::switch(&mut fields, &wanted.protocol);
         }
         let target = stripped(&admitted.target, &self.rules.strip_prefix);
         let mut out = Vec::with_capacity(512);
-        encode::request_head(&mut out, &head.method, target.as_bytes(), &head.fields);
+        encode::request_head(&mut out, &head.method, target.as_bytes(), &fields);
         out
     }
 
@@ -371,7 +372,7 @@ impl Forward<'_> {
             client: self.request.version,
             sse: answer.kind == Kind::Sse,
             request_id: &self.request.id,
-            date: &date(),
+            now: clock::wall(),
         };
         headers::to_client(&mut head, delivery, &self.rules.headers);
         if self.rules.cors.is_some() {

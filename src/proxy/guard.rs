@@ -19,7 +19,6 @@ use crate::policy::principal::Principal;
 use crate::policy::refusal::Refusal;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Upstream;
-use crate::upstream::connect::Connector;
 
 /// Lets in who can prove who they are, and counts the others.
 pub struct Guard {
@@ -64,25 +63,24 @@ impl Guard {
         route: &str,
         rules: &Auth,
         upstream: impl Fn(&str) -> &'u Arc<Upstream>,
-        connector: &Arc<Connector>,
         metrics: &Metrics,
         before: Option<&Self>,
     ) -> Result<Option<Self>, GuardError> {
-        let scheme = match rules {
-            Auth::None => return Ok(None),
-            Auth::ApiKey(rules) => Scheme::ApiKey(ApiKeys::new(rules)),
-            Auth::Jwt(rules) => {
-                Scheme::Jwt(Box::new(Tokens::new(rules.clone(), read_keys(route, rules)?)))
-            }
-            Auth::Forward(rules) => {
-                let upstream = upstream(&rules.upstream);
-                let same = before.and_then(|before| before.asker(rules, upstream));
-                Scheme::Forward(same.unwrap_or_else(|| {
-                    let (upstream, connector) = (Arc::clone(upstream), Arc::clone(connector));
-                    Arc::new(Asker::new(rules.clone(), upstream, connector))
-                }))
-            }
-        };
+        let scheme =
+            match rules {
+                Auth::None => return Ok(None),
+                Auth::ApiKey(rules) => Scheme::ApiKey(ApiKeys::new(rules)),
+                Auth::Jwt(rules) => {
+                    Scheme::Jwt(Box::new(Tokens::new(rules.clone(), read_keys(route, rules)?)))
+                }
+                Auth::Forward(rules) => {
+                    let upstream = upstream(&rules.upstream);
+                    let same = before.and_then(|before| before.asker(rules, upstream));
+                    Scheme::Forward(same.unwrap_or_else(|| {
+                        Arc::new(Asker::new(rules.clone(), Arc::clone(upstream)))
+                    }))
+                }
+            };
         Ok(Some(Self { scheme, failures: metrics.auth_failures(route, &Refusal::LABELS) }))
     }
 

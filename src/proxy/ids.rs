@@ -8,8 +8,8 @@ use crate::clock;
 
 /// Makes them. No call goes to the kernel: a request needs several.
 pub struct Ids {
-    /// Microseconds of the epoch at which the process began.
-    start: u64,
+    /// What request ids begin with: the microseconds of the epoch at which the process began.
+    start: String,
     made: AtomicU64,
     /// Keys that the kernel gave.
     keys: RandomState,
@@ -21,6 +21,7 @@ impl Ids {
     pub fn new() -> Self {
         let since_epoch = clock::wall().duration_since(std::time::UNIX_EPOCH);
         let start = since_epoch.map(|since| since.as_micros() as u64).unwrap_or_default();
+        let start = format!("{start:x}-");
         let keys = RandomState::new();
         Self { start, made: AtomicU64::new(1), keys, drawn: AtomicU64::new(0) }
     }
@@ -28,9 +29,10 @@ impl Ids {
     /// A request id that no other request of this process has.
     pub fn request_id(&self) -> String {
         let mut id = String::with_capacity(24);
+        id.push_str(&self.start);
         let count = self.made.fetch_add(1, Ordering::Relaxed);
         // Writing into a string cannot fail.
-        let _ = write!(id, "{:x}-{count:x}", self.start);
+        let _ = write!(id, "{count:x}");
         id
     }
 

@@ -11,14 +11,12 @@ use crate::telemetry::metrics::{Metrics, NONE, RouteMetrics};
 use crate::tls::TlsError;
 use crate::upstream::Upstream;
 use crate::upstream::change::Change;
-use crate::upstream::connect::{self, Connector};
+use crate::upstream::connect;
 
 /// One configuration, ready for use.
 pub struct Snapshot {
     /// The configuration.
     pub config: Config,
-    /// All upstream connections.
-    pub connector: Arc<Connector>,
     upstreams: HashMap<String, Arc<Upstream>>,
     router: Router,
     routes: Vec<Route>,
@@ -99,16 +97,14 @@ impl Snapshot {
         before: Option<&Self>,
         metrics: &Metrics,
     ) -> Result<Prepared, SnapshotError> {
-        let connector = before.map(|before| Arc::clone(&before.connector)).unwrap_or_default();
         let Upstreams { all: upstreams, changes, begins, retired } =
             Upstreams::of(&config, before, metrics)?;
         let routes = config.routes.iter().map(|route| {
             let before = before.and_then(|before| before.route_named(&route.name));
-            Route::new(route, before, &upstreams, &connector, metrics)
+            Route::new(route, before, &upstreams, metrics)
         });
         let snapshot = Self {
             routes: routes.collect::<Result<_, _>>()?,
-            connector,
             upstreams,
             router: Router::new(&config.routes),
             unrouted: metrics.route(NONE, None),
@@ -165,11 +161,11 @@ impl Prepared {
         }
         let limits = connect::Limits::from(&snapshot.config.timeouts);
         for upstream in &retired {
-            upstream.retire(&snapshot.connector, metrics);
+            upstream.retire(metrics);
         }
         let begins = begins.iter().filter_map(|name| snapshot.upstreams.get(name));
         for upstream in begins.chain(&retired) {
-            upstream.look_after(&snapshot.connector, limits);
+            upstream.look_after(limits);
         }
         snapshot
     }
@@ -225,7 +221,6 @@ impl Route {
         route: &model::Route,
         before: Option<&Self>,
         upstreams: &HashMap<String, Arc<Upstream>>,
-        connector: &Arc<Connector>,
         metrics: &Metrics,
     ) -> Result<Self, SnapshotError> {
         let name = &route.name;
@@ -245,7 +240,7 @@ impl Route {
         // First: what is swept meanwhile is what nobody has.
         let handles = metrics.route(name, Some(&rules.upstream));
         let guard_before = before.and_then(|before| before.guard.as_ref());
-        let guard = Guard::new(name, &rules.auth, upstream, connector, metrics, guard_before)
+        let guard = Guard::new(name, &rules.auth, upstream, metrics, guard_before)
             .map_err(|reason| SnapshotError::Auth { route: name.clone(), reason })?;
         let limits_before = before.and_then(|before| before.limits.as_ref());
         let limits = Limits::new(name, &rules.limits, metrics.limited(name), limits_before);

@@ -4,14 +4,13 @@
 use std::io;
 use std::sync::Arc;
 
-use super::admit::Admitted;
 use super::answer::{self, Answer};
 use super::early;
-use super::forward::{Forward, Reached, SWITCHING};
+use super::forward::{Asked, Forward, Reached, SWITCHING};
 use super::reply::Denial;
 use super::switch;
 use crate::clock;
-use crate::http1::head::{RequestHead, ResponseHead};
+use crate::http1::head::ResponseHead;
 use crate::live::kind::Kind;
 use crate::live::reason::CloseReason;
 use crate::relay::drive::{End, Event, Link, Loss};
@@ -21,7 +20,7 @@ use crate::telemetry::limited::Limit;
 use crate::telemetry::metrics::ConnectResult;
 use crate::telemetry::span::Attempt;
 use crate::upstream::NoSeat;
-use crate::upstream::connect::{Connected, Limits, Want};
+use crate::upstream::connect::{self, Connected, Limits, Want};
 use crate::upstream::connection::Connection;
 use crate::upstream::http2::NotProcessed;
 use crate::upstream::replay::{self, Again, Failure};
@@ -39,7 +38,7 @@ pub(super) enum Answered {
 pub(super) struct Tries<'f> {
     forward: &'f Forward<'f>,
     /// What was asked, until a response has begun: a stream can last for hours.
-    asked: Option<(RequestHead, Admitted)>,
+    asked: Option<Box<Asked>>,
     ask: Ask,
     /// Whose turn it is in a queue.
     turn: u64,
@@ -65,16 +64,10 @@ enum Next {
 type Relay<'l> = Link<'l, Connection>;
 
 impl<'f> Tries<'f> {
-    pub(super) fn new(
-        forward: &'f Forward<'f>,
-        head: RequestHead,
-        admitted: Admitted,
-        ask: Ask,
-        turn: u64,
-    ) -> Self {
+    pub(super) fn new(forward: &'f Forward<'f>, asked: Box<Asked>, ask: Ask, turn: u64) -> Self {
         Self {
             forward,
-            asked: Some((head, admitted)),
+            asked: Some(asked),
             ask,
             turn,
             wants_fresh: false,
@@ -154,7 +147,6 @@ impl<'f> Tries<'f> {
     ) -> Result<Result<Connected, ConnectResult>, (End, Option<Denial>)> {
         let seat = self.reached.seat.as_ref().expect("a place comes before a connection");
         let (upstream, endpoint) = (self.forward.upstream, Arc::clone(seat.endpoint()));
-        let connector = &self.forward.context.snapshot.connector;
         let limits = Limits::from(&self.forward.rules.timeouts);
         let want = match (self.forward.wanted.is_some(), self.wants_fresh) {
             (true, _) => Want::Http1,
@@ -163,7 +155,7 @@ impl<'f> Tries<'f> {
         };
         self.reached.tries += 1;
         let config = upstream.config();
-        let connecting = connector.connect(&endpoint, &config.pool, want, limits);
+        let connecting = connect::connect(&endpoint, &config.pool, want, limits);
         let connected = self.while_watching(link, connecting).await?;
         if let Err(result) = &connected {
             self.report(Verdict::Unreachable);
@@ -203,15 +195,15 @@ impl<'f> Tries<'f> {
         } else {
             metrics.on_new.inc()
         }
-        let (head, admitted) = self.asked.as_ref().expect("no response has begun");
-        let encoded = self.forward.encode_request(head, admitted, connection.endpoint());
+        let asked = self.asked.as_ref().expect("no response has begun");
+        let encoded = self.forward.encode_request(asked, connection.endpoint());
         self.reached.connection = Some(if reused { "reused" } else { "new" });
         let name = connection.endpoint().source().shared_name();
         link.meter().reached(name, reused, clock::now());
         // What is idempotent is simply sent again. And a gate that stays shut is of use only if
         // there can be another try.
-        let risky = connection.may_be_stale()
-            && !replay::is_idempotent(&self.forward.request.method)
+        let risky = !replay::is_idempotent(&self.forward.request.method)
+            && connection.may_be_stale()
             && self.decide(link, Failure::NotDelivered { reused: true }).is_some();
         let gate = risky.then(|| Gate::new(encoded.len(), connection.patience())).flatten();
         link.attach(connection, &encoded, gate);
@@ -348,7 +340,7 @@ impl<'f> Tries<'f> {
 
     /// Begins the response, if the client has asked for a stream.
     fn commit(&mut self, link: &mut Relay<'_>) {
-        let Some((head, _)) = &self.asked else { return };
+        let Some(asked) = &self.asked else { return };
         let upload = link.upload();
         let body = upload.kept().filter(|_| upload.is_done());
         let asker = self.forward.asker(upload.is_done());
@@ -357,7 +349,7 @@ impl<'f> Tries<'f> {
             && !asker.to_head
             // Nothing could be put between: the client would never send its body.
             && !link.expects_continue();
-        if !possible || !early::asks_for_stream(head, body) {
+        if !possible || !early::asks_for_stream(&asked.head, body) {
             return;
         }
         let answer = early::answer(asker);

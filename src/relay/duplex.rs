@@ -106,7 +106,7 @@ impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
     }
 
     /// Runs to the end. `early` is what the upstream has sent behind its 101.
-    pub async fn run(mut self, early: Vec<u8>) -> Ended {
+    pub async fn run(&mut self, early: Vec<u8>) -> Ended {
         let now = clock::now();
         scratch::with(|scratch| {
             self.pass(Side::Upstream, &early, now, &mut scratch.out);

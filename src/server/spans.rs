@@ -20,7 +20,6 @@ impl Export {
             let (upstream, target) = snapshot.collector()?;
             Some(crate::otlp::Collector {
                 upstream: Arc::clone(upstream),
-                connector: Arc::clone(&snapshot.connector),
                 target: target.to_owned(),
             })
         }))

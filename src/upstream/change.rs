@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
-use super::connect::{Connector, Limits};
+use super::connect::Limits;
 use super::endpoint::Source;
 use super::tls::TlsClient;
 use super::upkeep::Upkeep;
@@ -116,9 +116,7 @@ impl Upstream {
 
     /// It is no longer in the configuration: exchanges that began before run on, and may still
     /// connect; nothing is kept for others.
-    ///
-    /// Must be called inside a runtime.
-    pub fn retire(self: &Arc<Self>, connector: &Arc<Connector>, metrics: &Metrics) {
+    pub fn retire(self: &Arc<Self>, metrics: &Metrics) {
         self.is_retired.store(true, Ordering::Relaxed);
         let mut config = (*self.config()).clone();
         config.pool.max_idle = 0;
@@ -131,13 +129,8 @@ impl Upstream {
             metrics.hide_endpoint(self.name(), source.name());
         }
         // Whoever has it may let go of it before its upkeep has had a look.
-        let (retired, connector) = (Arc::clone(self), Arc::clone(connector));
-        tokio::spawn(async move {
-            let endpoints = retired.roster().endpoints();
-            for endpoint in endpoints {
-                connector.forget(&endpoint).await;
-            }
-        });
+        let endpoints = self.roster().endpoints();
+        endpoints.iter().for_each(|endpoint| endpoint.forget());
     }
 
     /// Whether no configuration has it any more.
@@ -147,8 +140,8 @@ impl Upstream {
 
     /// Begins, or begins anew, what has to be done in the background as long as it lives; must be
     /// called inside a runtime. `limits` are for connections ahead of need.
-    pub fn look_after(self: &Arc<Self>, connector: &Arc<Connector>, limits: Limits) {
-        let upkeep = Upkeep::start(self, connector, limits);
+    pub fn look_after(self: &Arc<Self>, limits: Limits) {
+        let upkeep = Upkeep::start(self, limits);
         let before = self.upkeep.lock().unwrap_or_else(PoisonError::into_inner).replace(upkeep);
         drop(before);
     }

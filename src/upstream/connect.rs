@@ -1,10 +1,7 @@
-//! Opens connections to endpoints, and keeps idle ones in pingora's pool.
+//! Connections to endpoints: taken from the idle ones or opened, and given back.
 
 use std::sync::Arc;
 use std::time::Duration;
-
-use pingora_pool::{ConnectionMeta, ConnectionPool};
-use tokio::sync::Mutex;
 
 use super::connection::Connection;
 use super::dial::{Dialled, dial};
@@ -14,19 +11,6 @@ use super::transport::Transport;
 use crate::clock;
 use crate::config::model;
 use crate::telemetry::metrics::{ConnectResult, PoolClose};
-
-/// All idle upstream connections of the process.
-///
-/// This is not pingora's `TransportConnector`, for two reasons. It panics on a machine without CA
-/// certificates, which plain connections do not need. And it loses a pooled connection whose idle
-/// watcher has not let go of it yet when it is wanted: under load that was every second one. The
-/// pool beneath it is fine.
-pub struct Connector {
-    pool: Arc<ConnectionPool<Arc<Mutex<Connection>>>>,
-}
-
-/// Idle connections over all endpoints: as many as a peer has ports for one address.
-const IDLE_MAX: usize = 65_536;
 
 /// What kind of connection an exchange needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,103 +46,69 @@ pub struct Connected {
     pub reused: bool,
 }
 
-impl Default for Connector {
-    /// Without idle connections.
-    fn default() -> Self {
-        // Each endpoint keeps to its own limit; the pool's is far above all of them, so that one
-        // endpoint's connections never push out another's.
-        Self { pool: Arc::new(ConnectionPool::new(IDLE_MAX)) }
+/// A connection to the endpoint: an idle one if there is any and it will do, else a new one.
+///
+/// This is not pingora's `TransportConnector`, for two reasons. It panics on a machine without CA
+/// certificates, which plain connections do not need. And it loses a pooled connection whose idle
+/// watcher has not let go of it yet when it is wanted: under load that was every second one.
+pub async fn connect(
+    endpoint: &Arc<Endpoint>,
+    pool: &model::Pool,
+    want: Want,
+    limits: Limits,
+) -> Result<Connected, ConnectResult> {
+    let may_reuse = want != Want::Fresh;
+    if may_reuse && let Some(connection) = idle(endpoint, pool) {
+        return Ok(Connected { connection, reused: true });
+    }
+    if pool.http2 && want != Want::Http1 {
+        return share(endpoint, pool, may_reuse, limits).await;
+    }
+    let dialled = open(endpoint, pool, Alpn::Http1, limits).await?;
+    Ok(Connected { connection: dialled.into_connection(endpoint, pool)?, reused: false })
+}
+
+/// Opens a connection ahead of need.
+pub(super) async fn warm(
+    endpoint: &Arc<Endpoint>,
+    pool: &model::Pool,
+    limits: Limits,
+) -> Result<(), ConnectResult> {
+    let dialled = open(endpoint, pool, Alpn::Http1, limits).await?;
+    release(dialled.into_connection(endpoint, pool)?, pool);
+    Ok(())
+}
+
+/// An idle connection that is still good.
+fn idle(endpoint: &Endpoint, pool: &model::Pool) -> Option<Connection> {
+    loop {
+        let mut connection = endpoint.resting().take()?;
+        if connection.wake(endpoint.idle_limit(pool)) {
+            return Some(connection);
+        }
     }
 }
 
-impl Connector {
-    /// A connection to the endpoint: an idle one if there is any and it will do, else a new one.
-    pub async fn connect(
-        &self,
-        endpoint: &Arc<Endpoint>,
-        pool: &model::Pool,
-        want: Want,
-        limits: Limits,
-    ) -> Result<Connected, ConnectResult> {
-        let may_reuse = want != Want::Fresh;
-        if may_reuse && let Some(connection) = self.idle(endpoint, pool).await {
-            return Ok(Connected { connection, reused: true });
-        }
-        if pool.http2 && want != Want::Http1 {
-            return share(endpoint, pool, may_reuse, limits).await;
-        }
-        let dialled = open(endpoint, pool, Alpn::Http1, limits).await?;
-        Ok(Connected { connection: dialled.into_connection(endpoint, pool)?, reused: false })
+/// Keeps a connection for reuse, if its endpoint may keep another. Its last exchange must be
+/// complete and clean. Must be called inside a runtime.
+pub fn release(mut connection: Connection, pool: &model::Pool) {
+    let endpoint = Arc::clone(connection.endpoint());
+    if connection.is_shared() {
+        return;
     }
-
-    /// Opens a connection ahead of need.
-    pub async fn warm(
-        &self,
-        endpoint: &Arc<Endpoint>,
-        pool: &model::Pool,
-        limits: Limits,
-    ) -> Result<(), ConnectResult> {
-        let dialled = open(endpoint, pool, Alpn::Http1, limits).await?;
-        self.release(dialled.into_connection(endpoint, pool)?, pool);
-        Ok(())
+    let closed = |reason| endpoint.metrics().pool_closed(reason).inc();
+    if !connection.is_usable() {
+        return closed(PoolClose::PeerClosed);
     }
-
-    /// Closes the idle connections of an endpoint.
-    pub async fn forget(&self, endpoint: &Endpoint) {
-        endpoint.sessions().clear();
-        while self.take(endpoint).await.is_some() {}
+    let life = connection.life_left();
+    if life == Some(Duration::ZERO) {
+        return closed(PoolClose::MaxLifetime);
     }
-
-    /// An idle connection, good or not.
-    async fn take(&self, endpoint: &Endpoint) -> Option<Connection> {
-        let mut shared = self.pool.get(&endpoint.id())?;
-        // Its watcher gives the connection up, and a moment later forgets it.
-        drop(shared.lock().await);
-        loop {
-            match Arc::try_unwrap(shared) {
-                Ok(mutex) => return Some(mutex.into_inner()),
-                Err(still_shared) => shared = still_shared,
-            }
-            tokio::task::yield_now().await;
-        }
+    let limit = endpoint.idle_limit(pool).into_iter().chain(life).min();
+    if !connection.rest(pool.max_idle, limit) {
+        return closed(PoolClose::Full);
     }
-
-    /// An idle connection that is still good.
-    async fn idle(&self, endpoint: &Endpoint, pool: &model::Pool) -> Option<Connection> {
-        loop {
-            let mut connection = self.take(endpoint).await?;
-            if connection.wake(endpoint.idle_limit(pool)) {
-                return Some(connection);
-            }
-        }
-    }
-
-    /// Keeps a connection for reuse, if its endpoint may keep another. Its last exchange must be
-    /// complete and clean.
-    pub fn release(&self, mut connection: Connection, pool: &model::Pool) {
-        let endpoint = Arc::clone(connection.endpoint());
-        if connection.is_shared() {
-            return;
-        }
-        let closed = |reason| endpoint.metrics().pool_closed(reason).inc();
-        if !connection.is_usable() {
-            return closed(PoolClose::PeerClosed);
-        }
-        let life = connection.life_left();
-        if life == Some(Duration::ZERO) {
-            return closed(PoolClose::MaxLifetime);
-        }
-        let limit = endpoint.idle_limit(pool).into_iter().chain(life).min();
-        if !connection.rest(pool.max_idle, limit) {
-            return closed(PoolClose::Full);
-        }
-        let meta = ConnectionMeta::new(endpoint.id(), connection.number());
-        let shared = Arc::new(Mutex::new(connection));
-        let watched = Arc::clone(&shared).try_lock_owned().expect("it was made a moment ago");
-        let (evicted, taken) = self.pool.put(&meta, shared);
-        let keeper = Arc::clone(&self.pool);
-        tokio::spawn(async move { keeper.idle_poll(watched, &meta, limit, evicted, taken).await });
-    }
+    endpoint.resting().put(connection);
 }
 
 /// A place on one of the endpoint's HTTP/2 connections, or on a new one. What turns out to speak

@@ -1,8 +1,8 @@
 //! A connection to an endpoint: counted, whatever becomes of it, and able to tell what the other
 //! end has received.
 //!
-//! pingora's pool drops a connection when its peer closes it, when it was idle too long, and so on,
-//! and tells nobody. The connection itself is dropped in every case: so it does the counting.
+//! An idle one is dropped when its peer closes it, when it was idle too long, and so on. It is
+//! dropped in every case: so it does the counting.
 
 use std::io;
 use std::pin::Pin;
@@ -22,9 +22,6 @@ use crate::telemetry::metrics::PoolClose;
 /// `tcpi_state` of a connection that nobody has closed (linux/tcp_states.h).
 const TCP_ESTABLISHED: u8 = 1;
 
-/// No server closes connections that were idle for less.
-const STALE_AFTER: Duration = Duration::from_millis(400);
-
 /// An acknowledgement that comes sooner was not delayed.
 const UNDELAYED: Duration = Duration::from_millis(30);
 
@@ -38,8 +35,6 @@ pub struct Connection {
     endpoint: Arc<Endpoint>,
     /// None for a place on an HTTP/2 connection, which counts itself.
     count: Option<Count>,
-    /// Tells it from the endpoint's other connections.
-    number: i32,
     /// When it is too old to be used again.
     retires: Option<Instant>,
     idle: Option<Idle>,
@@ -51,7 +46,7 @@ pub struct Connection {
     accepted: u64,
 }
 
-/// A connection's time in the pool.
+/// A connection's time among the idle ones.
 struct Idle {
     since: Instant,
     limit: Option<Duration>,
@@ -69,7 +64,6 @@ impl Connection {
         let is_shared = matches!(transport, Transport::Http2(_));
         let mut connection = Self {
             transport,
-            number: endpoint.next_number() as i32,
             count: (!is_shared).then(|| Count::active(Arc::clone(&endpoint))),
             endpoint,
             retires,
@@ -92,11 +86,6 @@ impl Connection {
         self.count.is_none()
     }
 
-    /// Tells it from the endpoint's other connections.
-    pub(super) fn number(&self) -> i32 {
-        self.number
-    }
-
     /// Whether the other end has neither closed it nor said anything.
     pub(super) fn is_usable(&mut self) -> bool {
         self.is_usable_by(self.acknowledged())
@@ -105,20 +94,40 @@ impl Connection {
     fn is_usable_by(&mut self, kernel: Option<Acknowledged>) -> bool {
         // Asked of the kernel: the runtime may not have heard of a FIN yet that is already here.
         let is_open = kernel.is_none_or(|now| now.state == TCP_ESTABLISHED);
-        let mut byte = [0; 1];
-        let mut cx = Context::from_waker(Waker::noop());
-        let read = Pin::new(&mut self.transport).poll_read(&mut cx, &mut ReadBuf::new(&mut byte));
-        is_open && matches!(read, Poll::Pending)
+        is_open && self.poll_byte(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
-    /// Into the pool for at most `limit`, if its endpoint has fewer than `most` there.
+    /// Reads what should not come: says whether it did, or else the end.
+    fn poll_byte(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let mut byte = [0; 1];
+        let mut buffer = ReadBuf::new(&mut byte);
+        let read = Pin::new(&mut self.transport).poll_read(cx, &mut buffer);
+        read.map(|_| !buffer.filled().is_empty())
+    }
+
+    /// Whether the other end has closed it while it was idle, or said something; if not, the task
+    /// of `cx` is woken when it does.
+    pub(super) fn has_ended(&mut self, cx: &mut Context<'_>) -> bool {
+        let Poll::Ready(is_stray) = self.poll_byte(cx) else { return false };
+        let reason = if is_stray { PoolClose::Unclean } else { PoolClose::PeerClosed };
+        self.idle.iter_mut().for_each(|idle| idle.ended = Some(reason));
+        true
+    }
+
+    /// When it will have been idle for too long, if ever.
+    pub(super) fn rests_until(&self) -> Option<Instant> {
+        let Idle { since, limit, .. } = self.idle.as_ref()?;
+        since.checked_add((*limit)?)
+    }
+
+    /// Among the idle ones for at most `limit`, if its endpoint has fewer than `most` there.
     pub(super) fn rest(&mut self, most: usize, limit: Option<Duration>) -> bool {
         let rests = self.count.as_mut().is_some_and(|count| count.rest(most));
         self.idle = rests.then(|| Idle { since: clock::now(), limit, ended: None });
         rests
     }
 
-    /// Out of the pool, if it is still good: nobody has closed it, it is not too old, and it was
+    /// In use again, if it is still good: nobody has closed it, it is not too old, and it was
     /// not idle for longer than `limit`, which may have been learned since.
     pub(super) fn wake(&mut self, limit: Option<Duration>) -> bool {
         let now = clock::now();
@@ -146,7 +155,7 @@ impl Connection {
     /// Whether it was idle for so long that the upstream may be closing it just now. A write to a
     /// unix socket that is closed fails at once.
     pub fn may_be_stale(&self) -> bool {
-        self.idled >= STALE_AFTER && self.transport.tcp().is_some()
+        self.idled >= self.endpoint.suspicious() && self.transport.tcp().is_some()
     }
 
     /// The upstream had closed it by the time it was used: one more idle close to learn from.
@@ -229,7 +238,7 @@ impl Drop for Connection {
             } else if limit.is_some_and(|limit| idle_for >= limit) {
                 PoolClose::IdleTimeout
             } else {
-                // The pool is larger than all limits together, so it pushes none out.
+                // Its endpoint may keep none any more.
                 PoolClose::Full
             }
         });
@@ -243,14 +252,7 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.transport).poll_read(cx, buffer);
-        // The pool reads an idle connection to learn of its end.
-        if let (Some(Idle { ended, .. }), Poll::Ready(_)) = (&mut self.idle, &polled) {
-            let stray = buffer.filled().len() > before;
-            *ended = Some(if stray { PoolClose::Unclean } else { PoolClose::PeerClosed });
-        }
-        polled
+        Pin::new(&mut self.transport).poll_read(cx, buffer)
     }
 }
 

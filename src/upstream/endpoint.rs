@@ -11,6 +11,7 @@ use prometheus::IntGauge;
 
 use super::balance::hash_key;
 use super::learn::Learned;
+use super::resting::Resting;
 use super::sessions::Sessions;
 use super::tls::TlsClient;
 use crate::clock;
@@ -160,6 +161,7 @@ pub struct Endpoint {
     active: AtomicUsize,
     opened: AtomicU64,
     learned: Mutex<Learned>,
+    resting: Resting,
     sessions: Mutex<Sessions>,
     /// One HTTP/2 connection at a time is opened: those who wait for it will share it.
     pub(super) opening: tokio::sync::Mutex<()>,
@@ -180,6 +182,7 @@ impl Endpoint {
             active: AtomicUsize::new(0),
             opened: AtomicU64::new(0),
             learned: Mutex::new(Learned::new()),
+            resting: Resting::default(),
             sessions: Mutex::default(),
             opening: tokio::sync::Mutex::default(),
         }
@@ -225,7 +228,7 @@ impl Endpoint {
         &self.source.metrics
     }
 
-    /// Idle connections in the pool.
+    /// Its idle connections, counted.
     pub fn idle(&self) -> usize {
         self.idle.load(Ordering::Relaxed)
     }
@@ -259,9 +262,25 @@ impl Endpoint {
         pool.idle_timeout.into_iter().chain(learned).min()
     }
 
+    /// How long a connection must have been idle for the upstream to be closing it just now.
+    pub(super) fn suspicious(&self) -> Duration {
+        self.learned().suspicious(clock::now())
+    }
+
     /// A number for each connection.
     pub(super) fn next_number(&self) -> u64 {
         self.opened.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Its idle connections.
+    pub(super) fn resting(&self) -> &Resting {
+        &self.resting
+    }
+
+    /// Closes its connections as far as they are idle, and has no new exchange on the others.
+    pub(super) fn forget(&self) {
+        self.sessions().clear();
+        self.resting.clear();
     }
 
     /// Its HTTP/2 connections.

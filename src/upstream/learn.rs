@@ -28,6 +28,13 @@ use std::time::{Duration, Instant};
 /// Nobody closes idle connections so early on purpose.
 const SHORTEST: Duration = Duration::from_millis(500);
 
+/// A request on a connection that was idle for as long may meet its close. Sooner only where that
+/// was seen lately: believed or not, it costs such requests no more than a step at their begin.
+const SUSPICIOUS: Duration = Duration::from_millis(400);
+
+/// How long a close that came sooner is remembered for that.
+const REMEMBERED: Duration = Duration::from_secs(10);
+
 /// Closes within this are one event: a process that ends closes all at once, and we may be told
 /// one after the other.
 const EVENT: Duration = Duration::from_millis(100);
@@ -48,6 +55,9 @@ pub struct Learned {
     before: Option<Event>,
     /// The event that may not be over yet.
     current: Option<Event>,
+    /// Half of the shortest time after which one was closed sooner than [`SUSPICIOUS`], and when
+    /// that was seen last.
+    hasty: Option<(Duration, Instant)>,
 }
 
 /// Closes that belong together.
@@ -76,6 +86,10 @@ impl Learned {
     /// The upstream closed a connection that had been idle for `idle`: from the end of its last
     /// exchange until now. Only for those that are watched, and not for those that we closed.
     pub fn closed(&mut self, idle: Duration, now: Instant) {
+        if idle < SUSPICIOUS {
+            let shortest = self.suspicious(now).min(idle / 2);
+            self.hasty = Some((shortest, now));
+        }
         let is_over = |event: &mut Event| now.saturating_duration_since(event.at) >= EVENT;
         if let Some(event) = self.current.take_if(is_over) {
             self.judge(&event);
@@ -87,12 +101,16 @@ impl Learned {
 
     /// After how long the upstream closes, as far as that is known.
     pub fn shortest(&self, now: Instant) -> Option<Duration> {
-        // The last event counts at once, but not for good: it may turn out to be a restart.
-        let mut judged = self.clone();
-        if let Some(event) = judged.current.take() {
-            judged.judge(&event);
-        }
-        judged.fact.filter(|fact| fact.holds(now)).map(|fact| fact.idle)
+        let fact = match self.current {
+            // The last event counts at once, but not for good: it may turn out to be a restart.
+            Some(event) => {
+                let mut judged = self.clone();
+                judged.judge(&event);
+                judged.fact
+            }
+            None => self.fact,
+        };
+        fact.filter(|fact| fact.holds(now)).map(|fact| fact.idle)
     }
 
     /// How long to keep an idle connection, so that a request sent at the last moment arrives
@@ -102,6 +120,13 @@ impl Learned {
         let shortest = self.shortest(now)?;
         let margin = (shortest / 10).max(Duration::from_millis(250));
         Some(shortest.saturating_sub(margin))
+    }
+
+    /// How long a connection must have been idle for its upstream to be closing it just now.
+    pub fn suspicious(&self, now: Instant) -> Duration {
+        let lately =
+            |(_, at): &(Duration, Instant)| now.saturating_duration_since(*at) < REMEMBERED;
+        self.hasty.filter(lately).map_or(SUSPICIOUS, |(half, _)| half)
     }
 
     /// Draws the conclusions from an event.

@@ -3,10 +3,11 @@
 //! Pure: [`roster`] knows who is there, how busy and how well, and asks [`balance`] (who is next),
 //! [`health`] (who is fit), [`queue`] (who waits) and [`budget`] (may it be tried again);
 //! [`replay`] decides about a failed request, [`delivery`] judges whether it was received,
-//! [`learn`] finds out how long idle connections live. IO: [`connect`] keeps idle connections in
-//! pingora's pool and [`dial`] opens new ones; a [`connection`] counts itself; [`question`] asks
-//! something on the proxy's own behalf; [`resolver`], [`checker`] and [`upkeep`] run in the
-//! background. A [`change`] is what a reload makes of one, a [`status`] what operators see of it.
+//! [`learn`] finds out how long idle connections live. IO: [`connect`] takes connections from those
+//! that are [`resting`] or has [`dial`] open new ones; each [`connection`] counts itself;
+//! [`question`] asks something on the proxy's own behalf; [`resolver`], [`checker`] and [`upkeep`]
+//! run in the background. A [`change`] is what a reload makes of one, a [`status`] what operators
+//! see of it.
 
 pub mod balance;
 pub mod budget;
@@ -24,6 +25,7 @@ pub mod question;
 pub mod queue;
 pub mod replay;
 pub mod resolver;
+mod resting;
 pub mod roster;
 pub mod seat;
 mod sessions;
@@ -234,6 +236,10 @@ impl Upstream {
     async fn names_are_known(&self) {
         // The sender lives as long as `self`. One endpoint is enough; the others come in later.
         let is_enough = |known: &bool| *known || !self.roster().is_empty();
+        // All but the first requests find it so, and need not wait in line for news.
+        if is_enough(&self.looked_up.borrow()) {
+            return;
+        }
         let _ = self.looked_up.subscribe().wait_for(is_enough).await;
     }
 

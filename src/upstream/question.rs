@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
 use super::Upstream;
-use super::connect::{Connected, Connector, Limits, Want};
+use super::connect::{self, Connected, Limits, Want};
 use super::connection::Connection;
 use super::roster::{Ask, Verdict};
 use crate::config::model::Queue;
@@ -44,16 +44,14 @@ impl Upstream {
     /// proper answer within `limit`.
     pub async fn ask(
         self: &Arc<Self>,
-        connector: &Connector,
         question: Question<'_>,
         limit: Duration,
     ) -> Option<ResponseHead> {
-        timeout(limit, self.ask_patiently(connector, question, limit)).await.ok().flatten()
+        timeout(limit, self.ask_patiently(question, limit)).await.ok().flatten()
     }
 
     async fn ask_patiently(
         self: &Arc<Self>,
-        connector: &Connector,
         question: Question<'_>,
         limit: Duration,
     ) -> Option<ResponseHead> {
@@ -65,7 +63,7 @@ impl Upstream {
         let limits = Limits { connect: limit, tls: limit };
         let mut want = Want::Any;
         loop {
-            let connected = connector.connect(&endpoint, pool, want, limits).await;
+            let connected = connect::connect(&endpoint, pool, want, limits).await;
             let Ok(Connected { mut connection, reused }) = connected else {
                 seat.report(Verdict::Unreachable);
                 return None;
@@ -80,7 +78,7 @@ impl Upstream {
                 Some((answer, is_clean)) => {
                     seat.report(Verdict::Good);
                     if is_clean {
-                        connector.release(connection, pool);
+                        connect::release(connection, pool);
                     }
                     return Some(answer);
                 }

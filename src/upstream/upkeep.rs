@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::connect::{Connector, Limits};
+use super::connect::{self, Limits};
 use super::endpoint::Endpoint;
 use super::{Upstream, checker, resolver};
 use crate::config::model;
@@ -21,11 +21,11 @@ pub struct Upkeep(Vec<AbortHandle>);
 
 impl Upkeep {
     /// Begins; must be called inside a runtime. `limits` are for connections ahead of need.
-    pub fn start(upstream: &Arc<Upstream>, connector: &Arc<Connector>, limits: Limits) -> Self {
+    pub fn start(upstream: &Arc<Upstream>, limits: Limits) -> Self {
         let weak = Arc::downgrade(upstream);
         let looking_after = {
-            let (weak, connector) = (weak.clone(), Arc::clone(connector));
-            move || look_after(weak.clone(), Arc::clone(&connector), limits)
+            let weak = weak.clone();
+            move || look_after(weak.clone(), limits)
         };
         let mut tasks = vec![
             tokio::spawn(keep_up("look after an upstream", looking_after)).abort_handle(),
@@ -49,7 +49,7 @@ impl Drop for Upkeep {
     }
 }
 
-async fn look_after(upstream: Weak<Upstream>, connector: Arc<Connector>, limits: Limits) {
+async fn look_after(upstream: Weak<Upstream>, limits: Limits) {
     // Beside the rest: an endpoint that lets us wait keeps nobody else waiting.
     let mut warming = JoinSet::new();
     loop {
@@ -59,24 +59,20 @@ async fn look_after(upstream: Weak<Upstream>, connector: Arc<Connector>, limits:
             upstream.serve_queue(&mut upstream.roster());
             upstream.show();
             let retired = upstream.roster().retired_endpoints();
-            for endpoint in retired {
-                connector.forget(&endpoint).await;
-            }
+            retired.iter().for_each(|endpoint| endpoint.forget());
             let config = upstream.config();
             let endpoints = upstream.roster().endpoints();
             for endpoint in endpoints {
                 if endpoint.source().is_drained() || upstream.is_retired() {
-                    connector.forget(&endpoint).await;
+                    endpoint.forget();
                 }
                 endpoint.sessions().look_after(endpoint.idle_limit(&config.pool));
             }
             while warming.try_join_next().is_some() {}
             if warming.is_empty() && config.pool.warm > 0 {
                 for endpoint in upstream.fit_endpoints() {
-                    let (config, connector) = (Arc::clone(&config), Arc::clone(&connector));
-                    warming.spawn(async move {
-                        warm(&config.pool, &endpoint, &connector, limits).await;
-                    });
+                    let config = Arc::clone(&config);
+                    warming.spawn(async move { warm(&config.pool, &endpoint, limits).await });
                 }
             }
         }
@@ -85,7 +81,7 @@ async fn look_after(upstream: Weak<Upstream>, connector: Arc<Connector>, limits:
 }
 
 /// Opens what is missing of `pool.warm`.
-async fn warm(pool: &model::Pool, endpoint: &Arc<Endpoint>, connector: &Connector, limits: Limits) {
+async fn warm(pool: &model::Pool, endpoint: &Arc<Endpoint>, limits: Limits) {
     if pool.http2 {
         // One connection carries many exchanges and stays open between them.
         return;
@@ -100,7 +96,7 @@ async fn warm(pool: &model::Pool, endpoint: &Arc<Endpoint>, connector: &Connecto
             return;
         }
         // A failure is counted; whether the endpoint is fit is for requests and checks to say.
-        if connector.warm(endpoint, pool, limits).await.is_err() {
+        if connect::warm(endpoint, pool, limits).await.is_err() {
             return;
         }
     }

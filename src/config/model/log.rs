@@ -65,9 +65,9 @@ impl Share {
         Self((fraction * Self::ALL.0 as f64) as u128)
     }
 
-    /// Whether whoever has drawn that number belongs to it; numbers are drawn evenly from all.
-    pub fn takes(self, drawn: u64) -> bool {
-        u128::from(drawn) < self.0
+    /// Whether whoever draws belongs to it; numbers are to be drawn evenly from all.
+    pub fn takes(self, draw: impl FnOnce() -> u64) -> bool {
+        self == Self::ALL || u128::from(draw()) < self.0
     }
 }
 
@@ -98,7 +98,7 @@ pub struct Otlp {
 impl Otlp {
     /// Whether a trace that begins here is recorded; `low` are the last 64 bits of its id.
     pub fn samples(&self, low: u64) -> bool {
-        self.enabled && self.sample.takes(low)
+        self.enabled && self.sample.takes(|| low)
     }
 }
 
@@ -115,8 +115,8 @@ mod tests {
             (0.25, Some((1 << 62) - 1), Some(1 << 62)),
         ] {
             let share = Share::new(fraction);
-            assert!(in_it.is_none_or(|drawn| share.takes(drawn)), "{fraction}");
-            assert!(outside.is_none_or(|drawn| !share.takes(drawn)), "{fraction}");
+            assert!(in_it.is_none_or(|drawn| share.takes(|| drawn)), "{fraction}");
+            assert!(outside.is_none_or(|drawn| !share.takes(|| drawn)), "{fraction}");
         }
         assert_eq!(Share::new(1.0), Share::ALL);
     }

@@ -161,3 +161,15 @@ fn a_new_setting_is_learned_after_the_old_one_lapsed() {
     assert_eq!(learned.shortest(now), Some(ms(75_000)));
     assert_eq!(learned.shortest(now + hours(1)), None, "a new fact begins anew");
 }
+
+#[test]
+fn what_was_closed_sooner_than_anybody_does_makes_suspicious_for_a_while() {
+    let (mut learned, now) = after(&[(0, 5_000), (9_000, 5_000)]);
+    assert_eq!(learned.suspicious(now), ms(400), "nobody is in a hurry");
+    learned.closed(ms(100), now);
+    learned.closed(ms(120), now + ms(20));
+    assert_eq!(learned.suspicious(now + ms(20)), ms(50));
+    assert_eq!(learned.suspicious(now + ms(10_019)), ms(50));
+    assert_eq!(learned.suspicious(now + ms(10_020)), ms(400), "it was a restart");
+    assert_eq!(learned.shortest(now), Some(ms(5_000)), "and is believed as little as before");
+}
