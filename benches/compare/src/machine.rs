@@ -8,17 +8,8 @@ use crate::peers::Peer;
 
 /// A few lines of Markdown.
 pub(crate) fn markdown(peers: &[Box<dyn Peer>]) -> String {
-    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let models: Vec<_> =
-        cpuinfo.lines().filter_map(|line| line.strip_prefix("model name")).collect();
-    let model =
-        models.first().map_or("unknown CPU", |model| model.trim_start_matches([' ', '\t', ':']));
-    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let mut text = format!(
-        "# What an event, a request and an open stream cost\n\n{} × {model}, Linux {}. ",
-        models.len(),
-        kernel.trim()
-    );
+    let mut text =
+        format!("# What an event, a request and an open stream cost\n\n{}. ", hardware());
     let versions: Vec<_> = peers
         .iter()
         .filter_map(|peer| Some(format!("{} {}", peer.name(), peer.version()?)))
@@ -28,6 +19,17 @@ pub(crate) fn markdown(peers: &[Box<dyn Peer>]) -> String {
     }
     text += "Each cell is a median, with the least and the greatest of the rounds behind it.\n";
     text
+}
+
+/// Cores and kernel.
+pub(crate) fn hardware() -> String {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let models: Vec<_> =
+        cpuinfo.lines().filter_map(|line| line.strip_prefix("model name")).collect();
+    let model =
+        models.first().map_or("unknown CPU", |model| model.trim_start_matches([' ', '\t', ':']));
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!("{} × {model}, Linux {}", models.len(), kernel.trim())
 }
 
 /// The first thing that looks like a version in what a program says.

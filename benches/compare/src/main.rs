@@ -18,6 +18,7 @@ mod pin;
 mod poll;
 mod process;
 mod relay;
+mod scale;
 mod scenario;
 mod scratch;
 mod spread;
@@ -37,8 +38,10 @@ fn main() -> ExitCode {
     let result = match &options.part {
         Some(Part::Relay { listen, origin }) => relay::run(*listen, *origin).map_err(Into::into),
         Some(Part::Launch(launch)) => Err(launch::run(launch)),
+        Some(Part::Group(group)) => scale::group::run(group),
+        Some(Part::Scale(scale)) if options.inner => scale::run(scale),
         None if options.inner => compare(&options),
-        None => match launch::inner() {
+        None | Some(Part::Scale(_)) => match launch::inner() {
             Ok(code) => return code,
             Err(error) => Err(error),
         },

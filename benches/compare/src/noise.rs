@@ -21,6 +21,9 @@ pub(crate) struct Used {
     pub(crate) others: f64,
 }
 
+/// What /proc counts CPU time in, in ns: USER_HZ is 100 on every Linux that this runs on.
+pub(crate) const TICK: u64 = 10_000_000;
+
 struct Reading {
     at: u64,
     proxy: u64,
@@ -57,8 +60,6 @@ impl Reading {
 
 /// CPU time of the whole machine, in ns, from /proc/stat: user, nice, system, irq, softirq, steal.
 fn busy(stat: &str) -> u64 {
-    // USER_HZ is 100 on every Linux that this runs on.
-    const TICK: u64 = 10_000_000;
     let fields: Vec<u64> = stat
         .lines()
         .next()

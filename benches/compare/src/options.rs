@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 
 use crate::peers::{self, Build, Peer};
 use crate::scenario::{self, Scenario};
-use crate::{launch, pin};
+use crate::{launch, pin, scale};
 
 /// What an event, a request and an open stream cost, through Longwire and through other proxies.
 #[derive(Parser)]
@@ -40,16 +40,21 @@ pub(crate) struct Options {
     core: Option<usize>,
 
     /// Runs here, not in a session of its own.
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, global = true)]
     pub(crate) inner: bool,
 
     #[command(subcommand)]
     pub(crate) part: Option<Part>,
 }
 
-/// Parts of the comparison that are processes of their own.
+/// Other things that it does, and parts of it that are processes of their own.
 #[derive(Subcommand)]
 pub(crate) enum Part {
+    /// What many idle streams cost Longwire, and how long it takes to open and to end them
+    Scale(scale::Options),
+    /// An origin and a client of some of these streams
+    #[command(hide = true)]
+    Group(scale::group::Plan),
     /// The plain TCP relay
     #[command(hide = true)]
     Relay { listen: SocketAddr, origin: SocketAddr },
@@ -117,7 +122,7 @@ fn seconds(text: &str) -> Result<f64, String> {
     }
 }
 
-fn build(text: &str) -> Result<Build, String> {
+pub(crate) fn build(text: &str) -> Result<Build, String> {
     let (name, path) = text.split_once('=').ok_or("expected NAME=PATH")?;
     let path = std::path::absolute(path).map_err(|error| error.to_string())?;
     Ok(Build { name: name.to_owned(), path })

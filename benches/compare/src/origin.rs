@@ -4,6 +4,8 @@
 //! - `/one` an event stream of one event, ended properly;
 //! - `/sse/paced`, `/sse/idle` and the same below `/ws/`: events at a rate; one event and then
 //!   silence;
+//! - `/sse/late`: one event, another one within a tick, and then silence, so that streams that were
+//!   opened together are not in step;
 //! - `/sse/flood`: events as fast as they are taken, many in a write.
 //!
 //! Else one event is one write. The paced streams are spread evenly over the tick, as real streams
@@ -105,7 +107,7 @@ struct Server {
     timers: BinaryHeap<Reverse<(u64, usize, u64)>>,
     /// Connections so far: each one's number tells it from others at the same place.
     number: u64,
-    /// Paced streams so far.
+    /// Paced and late streams so far.
     paced: u64,
     sse: Framed,
     websocket: Framed,
@@ -237,13 +239,17 @@ impl Server {
         self.seen.events.fetch_add(1, Ordering::Relaxed);
         connection.role = match kind {
             "paced" => {
-                let fraction = (self.paced as f64 * 0.618_033_988_749_895).fract();
-                self.paced += 1;
+                let fraction = fraction(&mut self.paced);
                 let period = 1e9 / self.manner.rate;
                 // Each stream keeps its place in a tick that is the same for all.
                 let tick = (now as f64 / period).ceil() + fraction;
                 self.timers.push(Reverse(((tick * period) as u64, place, connection.number)));
                 Role::Paced(form)
+            }
+            "late" => {
+                let due = now + (fraction(&mut self.paced) * 1e9 / self.manner.rate) as u64;
+                self.timers.push(Reverse((due, place, connection.number)));
+                Role::Late(form)
             }
             "flood" => Role::Flood,
             _ => Role::Silent,
@@ -285,6 +291,14 @@ impl Server {
                         Form::WebSocket => self.websocket.at(now),
                     })
                 }
+                Role::Late(form) => {
+                    connection.role = Role::Silent;
+                    self.seen.events.fetch_add(1, Ordering::Relaxed);
+                    connection.send(match form {
+                        Form::Sse => self.sse.at(now),
+                        Form::WebSocket => self.websocket.at(now),
+                    })
+                }
                 Role::Silent | Role::Flood => true,
             };
             if !alive {
@@ -305,6 +319,13 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// The place in the tick of the next of these streams.
+fn fraction(count: &mut u64) -> f64 {
+    let fraction = (*count as f64 * 0.618_033_988_749_895).fract();
+    *count += 1;
+    fraction
 }
 
 const JSON: &[u8] =

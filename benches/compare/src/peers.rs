@@ -7,7 +7,7 @@ mod caddy;
 mod direct;
 mod envoy;
 mod haproxy;
-mod longwire;
+pub(crate) mod longwire;
 mod nginx;
 mod relay;
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use crate::clock;
 use crate::launch::Ending;
+use crate::{clock, noise};
 
 /// A running proxy; it is ended when this is dropped.
 pub(crate) struct Process {
@@ -53,6 +53,26 @@ impl Process {
             std::thread::sleep(Duration::from_millis(20));
         }
         Ok(())
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to end, as an init system does.
+    pub(crate) fn terminate(&self) {
+        if let Some(pid) = rustix::process::Pid::from_raw(self.child.id().cast_signed()) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+    }
+
+    /// If its first process has ended: whether that went well, and its CPU time, in ns.
+    pub(crate) fn ended(&mut self) -> anyhow::Result<Option<(bool, u64)>> {
+        match life(self.child.id()).context("it is gone")? {
+            // Until it is waited for, it can be asked.
+            ('Z', cpu) => Ok(Some((self.child.wait()?.success(), cpu))),
+            _ => Ok(None),
+        }
     }
 
     /// All its processes, the first one first.
@@ -122,6 +142,15 @@ pub(crate) fn cpu(pid: u32) -> u64 {
             schedstat.split(' ').next()?.parse::<u64>().ok()
         })
         .sum()
+}
+
+/// State of a process, and CPU time of all threads that it ever had, in ns; it ticks.
+pub(crate) fn life(pid: u32) -> Option<(char, u64)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields: Vec<_> = stat.rsplit_once(") ")?.1.split(' ').collect();
+    let ticks = [11, 12].map(|at| fields.get(at).and_then(|field| field.parse::<u64>().ok()));
+    let ticks = ticks[0]? + ticks[1]?;
+    Some((fields.first()?.chars().next()?, ticks * noise::TICK))
 }
 
 /// Memory that belongs to a process alone, in KiB.

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use memchr::memmem;
+
 use crate::event::{Form, Scanner};
 use crate::poll::{self, Poll, Ready};
 use crate::{clock, pin};
@@ -16,11 +18,13 @@ use crate::{clock, pin};
 pub(crate) struct Plan {
     pub(crate) target: SocketAddr,
     pub(crate) form: Form,
-    /// The last part of the path: `paced`, `idle`, `flood`.
+    /// The last part of the path: `paced`, `idle`, `late`, `flood`.
     pub(crate) kind: &'static str,
     pub(crate) count: usize,
     /// Whether a stream is read beyond its first event.
     pub(crate) reads: bool,
+    /// Whether another one takes the place of a stream that has ended.
+    pub(crate) again: bool,
     pub(crate) core: Option<usize>,
 }
 
@@ -31,6 +35,8 @@ pub(crate) struct Seen {
     pub(crate) open: AtomicU64,
     /// Events, first ones included.
     pub(crate) events: AtomicU64,
+    /// Heartbeats that came by themselves.
+    pub(crate) heartbeats: AtomicU64,
     /// Streams that ended, were refused or could not be opened.
     pub(crate) failed: AtomicU64,
     /// While it is true, the age of every event is kept.
@@ -134,7 +140,7 @@ fn run(plan: &Plan, seen: &Seen, stop: &AtomicBool) -> io::Result<()> {
             let place = poll::token(event);
             let Some(stream) = streams[place].as_mut() else { continue };
             let was_open = stream.open;
-            let alive = read(stream, &mut buffer, |age| {
+            let alive = read(stream, &mut buffer, seen, |age| {
                 seen.events.fetch_add(1, Ordering::Relaxed);
                 if timing {
                     ages.push(age);
@@ -155,7 +161,9 @@ fn run(plan: &Plan, seen: &Seen, stop: &AtomicBool) -> io::Result<()> {
                     in_flight -= 1;
                 }
                 streams[place] = None;
-                missing.push(place);
+                if plan.again {
+                    missing.push(place);
+                }
             }
         }
         if !timing
@@ -191,17 +199,25 @@ pub(crate) fn request(form: Form, kind: &str) -> String {
     }
 }
 
+/// What Longwire sends on an event stream that is silent.
+const HEARTBEAT: &[u8] = b": keep-alive\n";
+
 /// Reads once; false if the stream has ended.
-fn read(stream: &mut Stream, buffer: &mut [u8], mut each: impl FnMut(u64)) -> bool {
+fn read(stream: &mut Stream, buffer: &mut [u8], seen: &Seen, mut each: impl FnMut(u64)) -> bool {
     match stream.socket.read(buffer) {
         Ok(0) => false,
         Ok(length) => {
             let now = clock::now();
-            let open = &mut stream.open;
+            let (open, mut events) = (&mut stream.open, false);
             stream.scanner.feed(&buffer[..length], |stamp| {
                 *open = true;
+                events = true;
                 each(now.saturating_sub(stamp));
             });
+            if !events {
+                let heartbeats = memmem::find_iter(&buffer[..length], HEARTBEAT).count();
+                seen.heartbeats.fetch_add(heartbeats as u64, Ordering::Relaxed);
+            }
             true
         }
         Err(error) => error.kind() == io::ErrorKind::WouldBlock,

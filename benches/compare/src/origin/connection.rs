@@ -13,6 +13,8 @@ pub(super) enum Role {
     Requests,
     /// Events at a rate.
     Paced(Form),
+    /// One more event, and then nothing more.
+    Late(Form),
     /// A stream that says nothing more.
     Silent,
     /// Events as fast as they are taken.

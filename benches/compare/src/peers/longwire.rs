@@ -1,13 +1,19 @@
 //! Longwire, with its defaults: heartbeats, pings, metrics and the admin address are on. Only what
-//! the others are told, too, differs: one worker, no access log, enough connections.
+//! the others are told, too, differs: one worker, no access log, enough connections. And a short
+//! drain, which is measured.
 
 use std::io;
 use std::process::Command;
+use std::time::Duration;
 
 use super::{Build, Peer, STREAMS, Site};
 use crate::machine::version;
 
-pub(super) struct Longwire(pub(super) Build);
+/// How long streams may run on when it is asked to end. With this, the farewells are in its second
+/// half.
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
+
+pub(crate) struct Longwire(pub(crate) Build);
 
 impl Peer for Longwire {
     fn name(&self) -> &str {
@@ -24,11 +30,14 @@ impl Peer for Longwire {
 
     fn command(&self, site: &Site) -> io::Result<Option<Command>> {
         let Site { listen, admin, origin, .. } = site;
+        let grace = GRACE.as_secs();
         let config = format!(
             r#"
 [server]
 workers = 1
 max_connections = {STREAMS}
+[server.drain]
+grace = "{grace}s"
 [listeners.web]
 bind = ["{listen}"]
 [routes.all]

@@ -73,6 +73,7 @@ fn pushed(settings: &Settings, peer: &dyn Peer, form: Form) -> anyhow::Result<Me
         kind: "paced",
         count: STREAMS,
         reads: true,
+        again: true,
         core,
     })?;
     let seen = &streams.seen;

@@ -44,6 +44,7 @@ fn measure(settings: &Settings, peer: &dyn Peer) -> anyhow::Result<Measured> {
         kind: "paced",
         count: 300,
         reads: true,
+        again: true,
         core: None,
     })?;
     let requests = Requests::start(Plan::steady(proxy.address, Question::One, 20, 200.0));

@@ -75,7 +75,7 @@ fn measure(
     let window = Window::open(pids.clone());
     let before = process::memory(&pids);
     let target = proxy.address;
-    let plan = streams::Plan { target, form, kind, count, reads: false, core: None };
+    let plan = streams::Plan { target, form, kind, count, reads: false, again: true, core: None };
     let streams = Streams::open(plan)?;
     wait_until_still(&origin.seen.flooded)?;
     sleep(SETTLE);
