@@ -2,7 +2,7 @@
 
 BIN := target/debug/longwire
 
-.PHONY: help demo test soak lint release compare-nginx compare-reload observe conformance bench-streams bench-balance bench-compare bench-scale bench-instructions bench-micro deb deps peers
+.PHONY: help demo test soak lint release compare-nginx compare-reload observe conformance bench-streams bench-operators bench-balance bench-compare bench-scale bench-instructions bench-micro deb deps peers
 
 help:
 	@echo "make demo           a model, the proxy and a chat page, on http://127.0.0.1:8080/"
@@ -13,6 +13,7 @@ help:
 	@echo "make observe        Prometheus next to the demo, with its rules; Ctrl-C leaves nothing behind"
 	@echo "make conformance    HTTP/2 by the letter, and WebSocket cases directly and through longwire"
 	@echo "make bench-streams  memory per idle stream and CPU per event"
+	@echo "make bench-operators what the API and a scrape cost with 9,500 open streams"
 	@echo "make bench-balance  how evenly each policy spreads streams, as tables"
 	@echo "make bench-compare  CPU, memory and latency next to nginx, HAProxy and others, as tables"
 	@echo "make bench-scale    up to 50,000 idle streams: memory, heartbeats, opening, drain, as tables and a plot"
@@ -60,6 +61,9 @@ conformance: peers
 
 bench-streams: release
 	python3 benches/streams.py target/release/longwire
+
+bench-operators: release
+	python3 benches/operators.py target/release/longwire
 
 bench-balance: deps
 	cargo bench --quiet --profile dev --bench balance

@@ -2,6 +2,8 @@
 //!
 //! As in [`super::drive`]: one task, and a side is read only while nothing waits for the other.
 
+mod farewell;
+
 use std::future::poll_fn;
 use std::io;
 use std::ops::ControlFlow::{self, Break, Continue};
@@ -17,10 +19,7 @@ use super::websocket::{Due, PING_FRAME_BYTES, Seen, Side, WebSocket};
 use crate::client::{Client, poll_read};
 use crate::clock;
 use crate::config::model::SlowClient;
-use crate::live::farewell::Farewells;
 use crate::live::reason::CloseReason;
-use crate::live::registry::Order;
-use crate::live::stream::STALLED_AFTER;
 use crate::outbox::Outbox;
 use crate::scratch::{self, Scratch};
 use crate::telemetry::meter::Meter;
@@ -154,42 +153,6 @@ impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
-    }
-
-    /// Does what the exchange was told to do.
-    fn obey(&mut self, cx: &mut Context<'_>) -> ControlFlow<CloseReason> {
-        let entry = self.around.entry;
-        if self.heeds && entry.is_untold() {
-            return Continue(());
-        }
-        self.heeds = true;
-        match entry.poll_order(cx) {
-            Order::RunOn => {}
-            Order::Drain(farewells) => self.plan_farewell(&farewells),
-            Order::Kill => {
-                // Told both already, or nothing can be told, or not to a client that reads nothing.
-                let is_stuck =
-                    self.to_client.stalled_at.is_some_and(|at| at + STALLED_AFTER <= clock::now());
-                match self.machine.as_ref().map(WebSocket::ending) {
-                    Some(None) if !is_stuck => {
-                        self.end(CloseReason::Killed, close::POLICY, "ended by an operator");
-                    }
-                    Some(Some(_)) if !is_stuck => {}
-                    _ => return Break(CloseReason::Killed),
-                }
-            }
-            Order::End { farewell: false } => return Break(CloseReason::Drained),
-            Order::End { farewell: true } => match self.machine.as_ref().map(WebSocket::ending) {
-                // Told already, or nothing can be told.
-                Some(Some(reason)) if !self.last_call => return Break(reason),
-                None => return Break(CloseReason::Drained),
-                Some(_) => {
-                    self.last_call = true;
-                    self.farewell();
-                }
-            },
-        }
-        Continue(())
     }
 
     fn turn(
@@ -554,19 +517,6 @@ impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
         self.to_client.outbox.push(&to_client);
         self.to_upstream.outbox.push(&to_upstream);
         self.arm_earlier();
-    }
-
-    fn plan_farewell(&mut self, farewells: &Farewells) {
-        if self.farewell_at.is_none() && self.machine.as_ref().is_some_and(|m| m.ending().is_none())
-        {
-            self.farewell_at = Some(farewells.endless(self.around.entry.fraction()));
-            self.arm_earlier();
-        }
-    }
-
-    fn farewell(&mut self) {
-        let close = &self.around.rules.websocket.drain_close;
-        self.end(CloseReason::Drained, close.code, &close.reason);
     }
 
     fn arm_earlier(&mut self) {
