@@ -25,7 +25,7 @@ const STYLE: &str = "<style>\
     text { font: 12px system-ui, sans-serif; fill: #57606a } .title { font-size: 13px; \
     font-weight: 600; fill: #1f2328 } .grid { stroke: #d0d7de } .a { stroke: #0969da; fill: \
     #0969da } .b { stroke: #bc4c00; fill: #bc4c00 } polyline { fill: none !important; \
-    stroke-width: 2 } .name { stroke: none } .ground { fill: #ffffff } \
+    stroke-width: 2 } .name { stroke: none !important } .ground { fill: #ffffff } \
     @media (prefers-color-scheme: dark) { text { fill: #9198a1 } .title { fill: #f0f6fc } .grid { \
     stroke: #3d444d } .a { stroke: #4493f8; fill: #4493f8 } .b { stroke: #f0883e; fill: #f0883e } \
     .ground { fill: #0d1117 } }</style>";
