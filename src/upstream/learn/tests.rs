@@ -165,6 +165,7 @@ fn a_new_setting_is_learned_after_the_old_one_lapsed() {
 #[test]
 fn what_was_closed_sooner_than_anybody_does_makes_suspicious_for_a_while() {
     let (mut learned, now) = after(&[(0, 5_000), (9_000, 5_000)]);
+    let now = now + ms(1_000);
     assert_eq!(learned.suspicious(now), ms(400), "nobody is in a hurry");
     learned.closed(ms(100), now);
     learned.closed(ms(120), now + ms(20));
