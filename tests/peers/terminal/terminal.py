@@ -59,6 +59,9 @@ class Terminal:
         while True:
             pid, status, usage = os.wait4(self.process.pid, os.WNOHANG)
             if pid:
+                # What it wrote last may not have been read.
+                while self.end is not None and select.select([self.end], [], [], 0)[0]:
+                    self.seen += os.read(self.end, 65536)
                 cpu = (usage.ru_utime + usage.ru_stime) * 1000
                 return os.waitstatus_to_exitcode(status), cpu
             if time.monotonic() > DEADLINE:
