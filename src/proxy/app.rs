@@ -162,7 +162,7 @@ impl App {
     pub async fn serve(self: Arc<Self>, accepted: Accepted) {
         self.metrics.accepted();
         let open = self.metrics.open(Spoken::Http1);
-        // What is over when the first request begins is boxed: the connection would hold room for it.
+        // What is over when the first request begins is boxed: its room would be held to the end.
         let opening = Box::pin(timeout(self.listener.header_timeout, self.open(accepted)));
         let opened = opening.await;
         let Opened { transport, peer, http2 } = match opened {
