@@ -236,8 +236,8 @@ impl Forward<'_> {
         let (end, denial) = match answered {
             Answered::Ended(end, denial) => (end, denial),
             Answered::Switches(head) => {
-                // Boxed in one step, so that those who do not switch hold no room for it: what has a
-                // name is kept beside its box.
+                // Boxed in one step, so that those who do not switch hold no room for it: what has
+                // a name is kept beside its box.
                 let switch = Box::pin(self.switch(*head, around, meter, client, rest, &reached));
                 let switched = switch.await;
                 if switched.reason == CloseReason::ClientClosed {
