@@ -1,6 +1,6 @@
 //! The exchanges that are open: counted, shown, and told to end.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::Context;
 
@@ -51,6 +51,8 @@ pub struct Entry {
     told: AtomicU8,
     farewells: Arc<OnceLock<Farewells>>,
     waker: AtomicWaker,
+    /// The waker was there before anything was told.
+    heeds: AtomicBool,
     stream: Arc<Stream>,
 }
 
@@ -66,16 +68,16 @@ impl Entry {
         self.told.load(Ordering::Acquire) != RUNS
     }
 
-    /// What the exchange was told; its task is woken when that changes.
+    /// What the exchange was told; its task, the same every time, is woken when that changes.
     pub fn poll_order(&self, cx: &mut Context<'_>) -> Order {
+        // Asked at every event, and a waker is used up by being told, and by nothing else.
+        let is_untold = self.told.load(Ordering::Acquire) == RUNS && self.farewells.get().is_none();
+        if is_untold && self.heeds.load(Ordering::Relaxed) {
+            return Order::RunOn;
+        }
         self.waker.register(cx.waker());
+        self.heeds.store(true, Ordering::Relaxed);
         self.order()
-    }
-
-    /// Whether nobody was told anything yet. Whoever has asked [`Self::poll_order`] once need not
-    /// ask again before that: its waker is used up by being told, and by nothing else.
-    pub fn is_untold(&self) -> bool {
-        self.told.load(Ordering::Acquire) == RUNS && self.farewells.get().is_none()
     }
 
     fn order(&self) -> Order {
@@ -157,6 +159,7 @@ impl Registry {
             told: AtomicU8::new(RUNS),
             farewells: Arc::clone(&self.farewells),
             waker: AtomicWaker::new(),
+            heeds: AtomicBool::new(false),
             stream,
         });
         self.open.fetch_add(1, Ordering::AcqRel);

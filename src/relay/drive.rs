@@ -160,8 +160,6 @@ pub struct Link<'a, U> {
     /// The upstream's connection carried nothing but this exchange.
     upstream_clean: bool,
     client_eof: bool,
-    /// The task is woken when the exchange is told something.
-    heeds: bool,
     /// How far the farewell is.
     parting: Parting,
     /// The exchange is over once the client has taken everything.
@@ -212,7 +210,6 @@ impl<'a, U: Wire> Link<'a, U> {
             body: None,
             upload,
             alarm: Alarm::default(),
-            heeds: false,
             to_client: Outbox::default(),
             to_upstream: Outbox::default(),
             gate: None,

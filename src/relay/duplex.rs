@@ -66,8 +66,6 @@ pub struct Duplex<'a, U> {
     client_eof: bool,
     upstream_eof: bool,
     alarm: Alarm,
-    /// The task is woken when the exchange is told something.
-    heeds: bool,
     /// When to say farewell, while the process drains.
     farewell_at: Option<Instant>,
     /// It was told to end before it had said farewell.
@@ -98,7 +96,6 @@ impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
             client_eof: false,
             upstream_eof: false,
             alarm: Alarm::default(),
-            heeds: false,
             farewell_at: None,
             last_call: false,
         }

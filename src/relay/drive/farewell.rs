@@ -52,12 +52,7 @@ impl Parting {
 impl<U: Wire> Link<'_, U> {
     /// Does what the exchange was told to do.
     pub(super) fn obey(&mut self, cx: &mut Context<'_>) -> ControlFlow<Event> {
-        let entry = self.around.entry;
-        if self.heeds && entry.is_untold() {
-            return Continue(());
-        }
-        self.heeds = true;
-        match entry.poll_order(cx) {
+        match self.around.entry.poll_order(cx) {
             Order::RunOn => {}
             Order::Drain(farewells) => {
                 if self.parting == Parting::Unasked {

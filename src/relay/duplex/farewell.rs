@@ -17,12 +17,7 @@ use crate::ws::close;
 impl<U: AsyncRead + AsyncWrite + Unpin> Duplex<'_, U> {
     /// Does what the exchange was told to do.
     pub(super) fn obey(&mut self, cx: &mut Context<'_>) -> ControlFlow<CloseReason> {
-        let entry = self.around.entry;
-        if self.heeds && entry.is_untold() {
-            return Continue(());
-        }
-        self.heeds = true;
-        match entry.poll_order(cx) {
+        match self.around.entry.poll_order(cx) {
             Order::RunOn => {}
             Order::Drain(farewells) => self.plan_farewell(&farewells),
             Order::Kill => {
