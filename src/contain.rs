@@ -1,10 +1,9 @@
 //! A panic that goes no further: what has panicked ends, or is begun anew.
 
-use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
-use std::task::Poll;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
+
+use futures_util::FutureExt as _;
 
 /// Until something that has panicked is begun anew: it may do so again and again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -15,14 +14,10 @@ pub struct Panicked;
 
 /// Runs `work` to its end, or to its panic. It is dropped in either case, and so gives back what it
 /// holds. What it has borrowed must be of use in whatever state it was left.
-pub async fn contain<T>(
-    mut work: Pin<Box<dyn Future<Output = T> + Send + '_>>,
-) -> Result<T, Panicked> {
-    poll_fn(|cx| {
-        let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx)));
-        polled.map_or(Poll::Ready(Err(Panicked)), |polled| polled.map(Ok))
-    })
-    .await
+///
+/// Not an `async fn`: that would hold room for `work` twice.
+pub fn contain<F: Future>(work: F) -> impl Future<Output = Result<F::Output, Panicked>> {
+    AssertUnwindSafe(work).catch_unwind().map(|ended| ended.map_err(|_| Panicked))
 }
 
 /// Does what has to go on in the background as long as there is a process: what `begin` begins, to
@@ -31,7 +26,7 @@ pub async fn keep_up<F>(task: &'static str, begin: impl Fn() -> F)
 where
     F: Future<Output = ()> + Send,
 {
-    while contain(Box::pin(begin())).await.is_err() {
+    while contain(begin()).await.is_err() {
         tracing::error!(task, "a background task has panicked and is begun anew");
         tokio::time::sleep(PAUSE).await;
     }

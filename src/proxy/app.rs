@@ -186,7 +186,7 @@ impl App {
                     return Box::pin(self.serve_http2(client.into_transport(), peer)).await;
                 }
                 Ok(Next::End) => return,
-                Err(denial) => return self.refuse(client, &denial).await,
+                Err(denial) => return Box::pin(self.refuse(client, &denial)).await,
             };
             may_be_http2 = false;
             last_look = LAST_LOOK;
@@ -194,13 +194,15 @@ impl App {
             // Each request has the configuration of its time.
             let snapshot = self.snapshot();
             let context = self.context(&snapshot, peer);
-            match exchange::run(context, &mut client, head).await {
+            // Boxed, so that a connection between two requests holds no room for one. The same holds
+            // for what follows the last one.
+            match Box::pin(exchange::run(context, &mut client, head)).await {
                 After::KeepAlive => {}
                 After::Close => {
                     drop(carrier);
-                    return client.close().await;
+                    return Box::pin(client.close()).await;
                 }
-                After::Abort { patience } => return client.abort(patience).await,
+                After::Abort { patience } => return Box::pin(client.abort(patience)).await,
                 After::Gone => return,
             }
         }

@@ -226,86 +226,98 @@ impl Request {
 }
 
 /// Serves one request.
-pub async fn run(context: Context<'_>, client: &mut Client, mut head: RequestHead) -> After {
-    let began = clock::now();
-    let address = context.sender().client_address(&head);
-    let (ids, config) = (&context.shared.ids, &context.snapshot.config);
-    let Tracing { propagate, otlp } = &config.tracing;
-    let trace =
-        propagate.then(|| Trace::of(&head.fields, || ids.random(), |id| otlp.samples(id.low())));
-    let has_span = otlp.enabled && trace.is_some_and(|trace| trace.is_sampled());
-    // Boxed: as it is handed on, each future on its way would hold room for it.
-    let mut request = Box::new(Request {
-        started: clock::wall(),
-        id: headers::request_id(&head).map_or_else(|| ids.request_id(), str::to_owned),
-        trace,
-        details: has_span.then(|| details::details(context, &head, address)),
-        // Not by the id: clients choose theirs, and might choose to be in no log.
-        is_sampled: config.log.access.sample.takes(|| ids.random()),
-        method: String::from_utf8_lossy(&head.method).into_owned(),
-        path: String::new(),
-        version: head.version,
-        keep_alive: false,
-        address,
-        principal: None,
-        account: Account::at(address),
-        own_fields: Vec::new(),
-        permit: None,
-    });
-    let admitted = match admit::admit(&mut head) {
-        Ok(admitted) => admitted,
-        Err(denial) => {
-            // Where the next request would begin is not known.
-            return unrouted(context, client, &request, began, &denial, None).await;
+///
+/// What is not passed on to an upstream is boxed, so that what is holds no room for it.
+#[expect(clippy::manual_async_fn, reason = "those hold room for their arguments twice")]
+pub fn run<'a>(
+    context: Context<'a>,
+    client: &'a mut Client,
+    mut head: RequestHead,
+) -> impl Future<Output = After> + Send + 'a {
+    async move {
+        let began = clock::now();
+        let address = context.sender().client_address(&head);
+        let (ids, config) = (&context.shared.ids, &context.snapshot.config);
+        let Tracing { propagate, otlp } = &config.tracing;
+        let trace = propagate
+            .then(|| Trace::of(&head.fields, || ids.random(), |id| otlp.samples(id.low())));
+        let has_span = otlp.enabled && trace.is_some_and(|trace| trace.is_sampled());
+        // Boxed: as it is handed on, each future on its way would hold room for it.
+        let mut request = Box::new(Request {
+            started: clock::wall(),
+            id: headers::request_id(&head).map_or_else(|| ids.request_id(), str::to_owned),
+            trace,
+            details: has_span.then(|| details::details(context, &head, address)),
+            // Not by the id: clients choose theirs, and might choose to be in no log.
+            is_sampled: config.log.access.sample.takes(|| ids.random()),
+            method: String::from_utf8_lossy(&head.method).into_owned(),
+            path: String::new(),
+            version: head.version,
+            keep_alive: false,
+            address,
+            principal: None,
+            account: Account::at(address),
+            own_fields: Vec::new(),
+            permit: None,
+        });
+        let asked = match admit::admit(&mut head) {
+            Ok(admitted) => Box::new(forward::Asked { head, admitted }),
+            Err(denial) => {
+                // Where the next request would begin is not known.
+                return Box::pin(unrouted(context, client, &request, began, &denial, None)).await;
+            }
+        };
+        let forward::Asked { head, admitted } = &*asked;
+        request.path = logged_path(admitted.path());
+        request.keep_alive = admitted.keep_alive && !context.is_draining();
+        let rest = request.rest(admitted);
+        let route = context.snapshot.route(Query {
+            host: &admitted.host,
+            path: admitted.path(),
+            method: &request.method,
+            preflight: cors::asked_method(head),
+            listener: context.listener,
+        });
+        let Some(Taken { route, path, answers_preflight }) = route else {
+            let denial = Denial::new(404, "no_route", "no route takes this host, path and method");
+            return Box::pin(unrouted(context, client, &request, began, &denial, rest)).await;
+        };
+        if let Some(details) = &mut request.details {
+            details.pattern = Some(details::pattern(path));
         }
-    };
-    request.path = logged_path(admitted.path());
-    request.keep_alive = admitted.keep_alive && !context.is_draining();
-    let rest = request.rest(&admitted);
-    let route = context.snapshot.route(Query {
-        host: &admitted.host,
-        path: admitted.path(),
-        method: &request.method,
-        preflight: cors::asked_method(&head),
-        listener: context.listener,
-    });
-    let Some(Taken { route, path, answers_preflight }) = route else {
-        let denial = Denial::new(404, "no_route", "no route takes this host, path and method");
-        return unrouted(context, client, &request, began, &denial, rest).await;
-    };
-    if let Some(details) = &mut request.details {
-        details.pattern = Some(details::pattern(path));
-    }
-    let mut meter = Meter::new(Arc::clone(&route.metrics), began);
-    match &route.action {
-        Action::Respond(answer) => {
-            let after = request.respond(client, answer, rest, &mut meter).await;
-            let record = Record { route: &route.name, ..request.record(context, answer.status) };
-            finish(context, &request, record, meter, after);
-            after
-        }
-        Action::Proxy(rules, upstream) => {
-            let visitor = (&mut *client, &mut *request);
-            let found = (route, answers_preflight);
-            let entry = enter::enter(context, found, rules, visitor, (&head, &admitted)).await;
-            let (status, after) = match entry {
-                Ok(Entry::In(wanted)) => {
-                    let forward =
-                        forward::Forward { context, request, route, rules, upstream, wanted };
-                    let asked = Box::new(forward::Asked { head, admitted });
-                    return forward.run(client, asked, meter).await;
-                }
-                Ok(Entry::Answered(fields)) => {
-                    (NO_CONTENT, request.answer(client, &fields, rest, &mut meter).await)
-                }
-                Err(Stop::Denied(denial)) => {
-                    (denial.status, request.deny(client, &denial, rest, &mut meter).await)
-                }
-                Err(Stop::Left) => (CLIENT_LEFT, After::Gone),
-            };
-            let record = Record { route: &route.name, ..request.record(context, status) };
-            finish(context, &request, record, meter, after);
-            after
+        let mut meter = Meter::new(Arc::clone(&route.metrics), began);
+        match &route.action {
+            Action::Respond(answer) => {
+                let after = Box::pin(request.respond(client, answer, rest, &mut meter)).await;
+                let record =
+                    Record { route: &route.name, ..request.record(context, answer.status) };
+                finish(context, &request, record, meter, after);
+                after
+            }
+            Action::Proxy(rules, upstream) => {
+                let visitor = (&mut *client, &mut *request);
+                let found = (route, answers_preflight);
+                let entry = enter::enter(context, found, rules, visitor, (head, admitted)).await;
+                let (status, after) = match entry {
+                    Ok(Entry::In(wanted)) => {
+                        let forward =
+                            forward::Forward { context, request, route, rules, upstream, wanted };
+                        return forward.run(client, asked, meter).await;
+                    }
+                    Ok(Entry::Answered(fields)) => (
+                        NO_CONTENT,
+                        Box::pin(request.answer(client, &fields, rest, &mut meter)).await,
+                    ),
+                    Err(Stop::Denied(denial)) => (
+                        denial.status,
+                        Box::pin(request.deny(client, &denial, rest, &mut meter)).await,
+                    ),
+                    Err(Stop::Left) => (CLIENT_LEFT, After::Gone),
+                };
+                let record = Record { route: &route.name, ..request.record(context, status) };
+                finish(context, &request, record, meter, after);
+                after
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use super::key;
 use super::reply::{CLIENT_LEFT, Denial};
 use super::snapshot::Route;
 use super::switch::{self, Wanted};
-use super::tries::{Answered, Tries};
+use super::tries::{Answered, Relay, Tries};
 use crate::client::Client;
 use crate::clock;
 use crate::config::model::Proxy;
@@ -87,6 +87,16 @@ pub(super) struct Reached {
     pub(super) attempts: Vec<Attempt>,
 }
 
+/// What came of asking.
+struct Begun {
+    answered: Answered,
+    /// The upstream's response has begun.
+    has_begun: bool,
+    /// The status that the client got and how the response was framed, once its head was sent.
+    sent: Option<(u16, Answer)>,
+    reached: Reached,
+}
+
 /// How it ended.
 struct Outcome {
     end: End,
@@ -109,14 +119,26 @@ impl Forward<'_> {
     /// Serves it.
     ///
     /// What was asked is boxed, since it is handed on several times, and given up before the end.
-    pub async fn run(self, client: &mut Client, asked: Box<Asked>, meter: Meter) -> After {
+    pub async fn run(&self, client: &mut Client, asked: Box<Asked>, meter: Meter) -> After {
         let stream = Arc::clone(meter.stream());
         let place = self.context.shared.registry.enter(stream, self.identity());
         // Behind its place, so that it is closed before it leaves even if this is dropped.
         let mut meter = meter;
-        // Boxed, too, so that a connection between two requests holds no room for it.
-        let exchange = Box::pin(self.exchange(client, asked, &place, &mut meter));
-        let Ok(outcome) = contain(exchange).await else { return self.broken(meter) };
+        // What is named in here is no part of a stream's memory.
+        let denying = {
+            let contained = contain(self.exchange(client, asked, &place, &mut meter)).await;
+            let Ok(outcome) = contained else { return self.broken(meter) };
+            match self.finish(outcome, meter) {
+                Ok(after) => return after,
+                Err(denied) => Box::pin(self.deny(client, denied)),
+            }
+        };
+        denying.await
+    }
+
+    /// What becomes of the client's connection. Gives everything back if the client has to be told
+    /// first that it gets no response.
+    fn finish(&self, outcome: Outcome, meter: Meter) -> Result<After, Box<(Outcome, Meter)>> {
         let reason = outcome.end.reason;
         if reason == CloseReason::Limit {
             self.refused(Limit::Body);
@@ -132,29 +154,44 @@ impl Forward<'_> {
             },
             Some((status, answer)) => (*status, self.after(*answer, &outcome)),
             None if outcome.client_is_owed => (CLIENT_LEFT, After::Close),
-            None => {
-                let denial = outcome.denial.clone();
-                let denial = denial.unwrap_or_else(|| match self.rules.limits.max_request_body {
-                    Some(max) if reason == CloseReason::Limit => Denial::body_too_large(max),
-                    _ => Denial::from_end(outcome.end),
-                });
-                let keep_alive = self.request.keep_alive
-                    && outcome.request_is_read
-                    && !self.context.is_draining();
-                let rest = keep_alive.then_some(Framing::None);
-                (denial.status, self.request.deny(client, &denial, rest, &mut meter).await)
-            }
+            None => return Err(Box::new((outcome, meter))),
         };
+        self.close(meter, reason, status, (&outcome.reached, outcome.switched));
+        Ok(after)
+    }
+
+    /// Tells the client that it gets no response.
+    async fn deny(&self, client: &mut Client, denied: Box<(Outcome, Meter)>) -> After {
+        let (outcome, mut meter) = *denied;
+        let reason = outcome.end.reason;
+        let denial = outcome.denial.unwrap_or_else(|| match self.rules.limits.max_request_body {
+            Some(max) if reason == CloseReason::Limit => Denial::body_too_large(max),
+            _ => Denial::from_end(outcome.end),
+        });
+        let is_reusable = self.request.keep_alive && outcome.request_is_read;
+        let rest = (is_reusable && !self.context.is_draining()).then_some(Framing::None);
+        let after = self.request.deny(client, &denial, rest, &mut meter).await;
+        self.close(meter, reason, denial.status, (&outcome.reached, None));
+        after
+    }
+
+    /// Counts, traces and logs its end.
+    fn close(
+        &self,
+        meter: Meter,
+        reason: CloseReason,
+        status: u16,
+        (reached, switched): (&Reached, Option<Ended>),
+    ) {
         let (totals, stream) = (meter.totals(), Arc::clone(meter.stream()));
         let (kind, duration) = meter.close(reason, status, clock::now());
         let record = Record {
-            close_code: outcome.switched.and_then(|ended| ended.code),
-            closed_by: outcome.switched.and_then(|ended| ended.closed_by),
-            ..self.record(&outcome.reached, kind, status)
+            close_code: switched.and_then(|ended| ended.code),
+            closed_by: switched.and_then(|ended| ended.closed_by),
+            ..self.record(reached, kind, status)
         };
-        self.request.trace(self.context, &record, &stream, &outcome.reached.attempts);
+        self.request.trace(self.context, &record, &stream, &reached.attempts);
         self.context.snapshot.config.log.access.ended(record, reason, totals, duration);
-        after
     }
 
     /// Who and what the table of streams says it is.
@@ -176,13 +213,8 @@ impl Forward<'_> {
     /// A panic was its end. What the client has of a response is not known, so it must not look
     /// whole.
     fn broken(&self, meter: Meter) -> After {
-        let (reason, status) = (CloseReason::ProxyError, PROXY_ERROR);
-        let (totals, stream) = (meter.totals(), Arc::clone(meter.stream()));
-        let (kind, duration) = meter.close(reason, status, clock::now());
-        let reached = Reached::default();
-        let record = self.record(&reached, kind, status);
-        self.request.trace(self.context, &record, &stream, &[]);
-        self.context.snapshot.config.log.access.ended(record, reason, totals, duration);
+        let nothing = (&Reached::default(), None);
+        self.close(meter, CloseReason::ProxyError, PROXY_ERROR, nothing);
         After::Abort { patience: self.rules.stream.slow_client_timeout }
     }
 
@@ -210,35 +242,30 @@ impl Forward<'_> {
         meter: &mut Meter,
     ) -> Outcome {
         let around = Surroundings { rules: self.rules, entry: place.entry() };
-        let Asked { head, admitted } = &*asked;
         let upload = Upload::new(
-            admitted.framing,
+            asked.admitted.framing,
             self.rules.retry.replay_body,
             self.rules.limits.max_request_body,
         );
-        let mut link = Link::new(around, meter, client, upload, admitted.expects_continue);
-        let ask = Ask {
-            key: key::of_request(
-                &self.upstream.config().balance,
-                head,
-                admitted,
-                self.request.address,
-            ),
-            tried: Vec::new(),
-        };
-        self.upstream.deposit(self.rules.retry.budget_percent);
-        let turn = key::of_account(&self.request.account);
-        let mut tries = Tries::new(self, asked, ask, turn);
-        let answered = tries.run(&mut link).await;
-        let ended_at = clock::now();
-        let Tries { sent, reached, .. } = tries;
-        let rest = link.into_rest();
-        let (end, denial) = match answered {
+        let expects_continue = asked.admitted.expects_continue;
+        let link = Link::new(around, &mut *meter, &mut *client, upload, expects_continue);
+        let mut link = Box::new(link);
+        // Boxed: what it takes to get an answer is over when there is one, and a stream can last
+        // for hours.
+        let begun = Box::pin(self.begin(asked, &mut link)).await;
+        let Begun { answered, has_begun, sent, reached } = begun;
+        let (mut end, mut denial) = match answered {
             Answered::Ended(end, denial) => (end, denial),
+            Answered::Flows => (self.flow(&mut link).await, None),
             Answered::Switches(head) => {
-                // Boxed in one step, so that those who do not switch hold no room for it: what has
-                // a name is kept beside its box.
-                let switch = Box::pin(self.switch(*head, around, meter, client, rest, &reached));
+                // What has a name is kept beside its box, so that it is one step.
+                let switch = Box::pin(self.switch(
+                    head,
+                    around,
+                    (*link).into_rest(),
+                    (meter, client),
+                    &reached,
+                ));
                 let switched = switch.await;
                 if switched.reason == CloseReason::ClientClosed {
                     meter.cancelled(switched.at, clock::now());
@@ -255,6 +282,15 @@ impl Forward<'_> {
                 };
             }
         };
+        if sent.is_some() && self.rules.sse.error_event && end.is_to_be_told() {
+            let words = denial.take().unwrap_or_else(|| match has_begun {
+                true => Denial::broken_off(end),
+                false => Denial::from_end(end),
+            });
+            (end, denial) = Box::pin(self.tell(&mut link, end, words)).await;
+        }
+        let ended_at = clock::now();
+        let rest = link.into_rest();
         let Rest { upstream, upstream_is_clean, request_is_read, client_is_owed, .. } = rest;
         let said_farewell = rest.said_farewell;
         if let Some(connection) = upstream {
@@ -278,6 +314,21 @@ impl Forward<'_> {
         }
     }
 
+    /// Gets an answer, or learns that there is none.
+    async fn begin(&self, asked: Box<Asked>, link: &mut Relay<'_>) -> Begun {
+        let Asked { head, admitted } = &*asked;
+        let address = self.request.address;
+        let key = key::of_request(&self.upstream.config().balance, head, admitted, address);
+        let ask = Ask { key, tried: Vec::new() };
+        self.upstream.deposit(self.rules.retry.budget_percent);
+        let turn = key::of_account(&self.request.account);
+        let mut tries = Tries::new(self, asked, ask, turn);
+        let answered = tries.run(link).await;
+        let has_begun = tries.has_begun();
+        let Tries { sent, reached, .. } = tries;
+        Begun { answered, has_begun, sent, reached }
+    }
+
     /// Counts that it was refused at a limit.
     pub(super) fn refused(&self, limit: Limit) {
         if let Some(limits) = &self.route.limits {
@@ -294,15 +345,14 @@ impl Forward<'_> {
     }
 
     /// Passes bytes both ways after the upstream agreed to switch.
-    async fn switch(
-        &self,
-        head: ResponseHead,
-        around: Surroundings<'_>,
-        meter: &mut Meter,
-        client: &mut Client,
+    fn switch<'s>(
+        &'s self,
+        head: Box<ResponseHead>,
+        around: Surroundings<'s>,
         rest: Rest<Connection>,
+        (meter, client): (&'s mut Meter, &'s mut Client),
         reached: &Reached,
-    ) -> Ended {
+    ) -> impl Future<Output = Ended> + Send + 's {
         let upstream = rest.upstream.expect("it has just answered");
         let wanted = self.wanted.as_ref().expect("it agreed to what was wanted");
         let machine = wanted.is_websocket().then(|| {
@@ -313,9 +363,9 @@ impl Forward<'_> {
         meter.open(kind);
         let access = &self.context.snapshot.config.log.access;
         access.opened(self.record(reached, kind, SWITCHING));
-        let greeting = switch::encode_greeting(head, wanted, &self.request.own_fields);
+        let greeting = switch::encode_greeting(*head, wanted, &self.request.own_fields);
         let mut duplex = Duplex::new(around, meter, client, upstream, machine, &greeting);
-        duplex.run(rest.early).await
+        async move { duplex.run(rest.early).await }
     }
 
     /// Who asks, and how; `request_is_read` says that no more of its request is to come.

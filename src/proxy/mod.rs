@@ -8,6 +8,7 @@ mod details;
 pub mod early;
 pub mod enter;
 pub mod exchange;
+mod flow;
 pub mod forward;
 pub mod guard;
 mod ids;

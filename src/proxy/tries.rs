@@ -15,7 +15,7 @@ use crate::live::kind::Kind;
 use crate::live::reason::CloseReason;
 use crate::relay::drive::{End, Event, Link, Loss};
 use crate::relay::gate::Gate;
-use crate::sse::dialect::{Dialects, Failure as Told};
+use crate::sse::dialect::Dialects;
 use crate::telemetry::limited::Limit;
 use crate::telemetry::metrics::ConnectResult;
 use crate::telemetry::span::Attempt;
@@ -30,6 +30,8 @@ use crate::upstream::roster::{Ask, Verdict};
 pub(super) enum Answered {
     /// It is over; the denial says more than the end, if there is one.
     Ended(End, Option<Denial>),
+    /// The upstream's response has begun, and goes on.
+    Flows,
     /// The upstream switches to the protocol that was asked for.
     Switches(Box<ResponseHead>),
 }
@@ -61,7 +63,8 @@ enum Next {
     Done(Answered),
 }
 
-type Relay<'l> = Link<'l, Connection>;
+/// A client and its exchange with an upstream.
+pub(super) type Relay<'l> = Link<'l, Connection>;
 
 impl<'f> Tries<'f> {
     pub(super) fn new(forward: &'f Forward<'f>, asked: Box<Asked>, ask: Ask, turn: u64) -> Self {
@@ -77,23 +80,23 @@ impl<'f> Tries<'f> {
         }
     }
 
-    /// Runs until it is over.
+    /// Runs until there is an answer, or cannot be one.
     pub(super) async fn run(&mut self, link: &mut Relay<'_>) -> Answered {
         loop {
-            // Boxed, because connecting takes much state that a stream need not keep for its life.
-            let (end, denial) = match Box::pin(self.reach(link)).await {
-                Err(failed) => failed,
-                Ok(connected) => {
-                    self.attach(link, connected);
-                    match self.wait(link).await {
-                        Next::Again | Next::Wait => continue,
-                        Next::Done(Answered::Ended(end, denial)) => (end, denial),
-                        Next::Done(switches) => return switches,
-                    }
-                }
-            };
-            return self.end(link, end, denial).await;
+            match self.reach(link).await {
+                Err((end, denial)) => return Answered::Ended(end, denial),
+                Ok(connected) => self.attach(link, connected),
+            }
+            match self.wait(link).await {
+                Next::Again | Next::Wait => {}
+                Next::Done(answered) => return answered,
+            }
         }
+    }
+
+    /// Whether the upstream's response has begun.
+    pub(super) fn has_begun(&self) -> bool {
+        self.asked.is_none()
     }
 
     // === A place and a connection ===
@@ -211,7 +214,7 @@ impl<'f> Tries<'f> {
 
     // === An answer ===
 
-    /// Waits for the answer and passes it on, to its end.
+    /// Waits for the answer.
     async fn wait(&mut self, link: &mut Relay<'_>) -> Next {
         loop {
             let next = match link.next().await {
@@ -219,7 +222,6 @@ impl<'f> Tries<'f> {
                     self.commit(link);
                     Next::Wait
                 }
-                Event::End(end) if self.asked.is_none() => Next::ended(end, None),
                 Event::End(end) => self.failed(link, end).await,
                 Event::Head(head) => self.answered(link, head),
             };
@@ -333,7 +335,7 @@ impl<'f> Tries<'f> {
         link.meter().open(answer.kind);
         self.forward.opened(&self.reached, answer.kind, status);
         link.begin(&self.forward.encode_response(head, answer), body);
-        Next::Wait
+        Next::Done(Answered::Flows)
     }
 
     // === An answer that begins early ===
@@ -376,32 +378,10 @@ impl<'f> Tries<'f> {
         self.asked = None;
         self.sent = Some((200, Answer { from, upstream_keep_alive, ..early }));
         link.join(from);
-        Next::Wait
+        Next::Done(Answered::Flows)
     }
 
-    // === The end ===
-
-    /// Tells the client of a failure in the middle of its stream, as far as it can be told.
-    async fn end(&self, link: &mut Relay<'_>, end: End, denial: Option<Denial>) -> Answered {
-        let is_told = self.sent.is_some() && self.forward.rules.sse.error_event;
-        if !is_told || !end.is_to_be_told() {
-            return Answered::Ended(end, denial);
-        }
-        let has_begun = self.asked.is_none();
-        let denial = denial.unwrap_or_else(|| match has_begun {
-            true => Denial::broken_off(end),
-            false => Denial::from_end(end),
-        });
-        let told = Told { status: denial.status, kind: denial.kind, message: &denial.message };
-        if !link.fail(&told, end) {
-            return Answered::Ended(end, None);
-        }
-        loop {
-            if let Event::End(end) = link.next().await {
-                return Answered::Ended(end, None);
-            }
-        }
-    }
+    // === Another try ===
 
     /// Whether to try again; if so, what comes next is prepared.
     fn again(&mut self, link: &mut Relay<'_>, failure: Failure) -> bool {

@@ -119,53 +119,58 @@ pub struct Surroundings<'a> {
 }
 
 /// A client, and the exchange between it and an upstream connection.
+///
+/// In the order in which an event needs it, and last what it does not: between two events of a
+/// stream, others have used the processor's caches, so that what counts is how many of their lines
+/// it touches.
+#[repr(C)]
 pub struct Link<'a, U> {
     around: Surroundings<'a>,
     meter: &'a mut Meter,
     client: &'a mut Client,
-    upstream: Option<U>,
-    /// What has come of the next response head, while one is waited for.
-    head: Option<Vec<u8>>,
-    /// The response body, once the client's head was sent.
-    body: Option<Download>,
-    upload: Upload,
-    timers: Timers,
     alarm: Alarm,
     to_client: Outbox,
     to_upstream: Outbox,
-    /// Lets the head out by steps, if the upstream may be closing its connection.
-    gate: Option<Gate>,
-    /// What the upstream receives it acknowledges at once.
-    acknowledges_at_once: bool,
-    /// The client's stream may hold bytes that were written.
-    unflushed: bool,
-    /// So may the upstream's.
-    upstream_unflushed: bool,
+    /// Upstream bytes behind a head.
+    inbox: Vec<u8>,
+    /// What has come of the next response head, while one is waited for.
+    head: Option<Vec<u8>>,
     /// When the bytes in `to_client` were read, if that is still to be measured.
     read_at: Option<Instant>,
     /// When the client stopped taking bytes.
     stalled_at: Option<Instant>,
     /// When to look whether the client is there, while its stream is not read.
     look_at: Option<Instant>,
-    /// Upstream bytes behind a head.
-    inbox: Vec<u8>,
-    /// The client waits for the upstream's word before it sends the body.
-    expects_continue: bool,
-    /// The time to commit came before the whole request, which may say that it asks for a stream.
-    commit_again: bool,
-    /// The upstream takes no more of the request.
-    upload_broken: bool,
-    /// How the upstream connection was lost: the first thing that happened.
-    lost: Option<Loss>,
-    /// The upstream's connection carried nothing but this exchange.
-    upstream_clean: bool,
-    client_eof: bool,
     /// How far the farewell is.
     parting: Parting,
     /// The exchange is over once the client has taken everything.
     ending: Option<End>,
     /// Then its body is whole, although the upstream's is not.
     ends_whole: bool,
+    /// The client's stream may hold bytes that were written.
+    unflushed: bool,
+    /// So may the upstream's.
+    upstream_unflushed: bool,
+    /// The upstream takes no more of the request.
+    upload_broken: bool,
+    /// The upstream's connection carried nothing but this exchange.
+    upstream_clean: bool,
+    client_eof: bool,
+    /// The client waits for the upstream's word before it sends the body.
+    expects_continue: bool,
+    /// The time to commit came before the whole request, which may say that it asks for a stream.
+    commit_again: bool,
+    /// What the upstream receives it acknowledges at once.
+    acknowledges_at_once: bool,
+    timers: Timers,
+    /// The response body, once the client's head was sent.
+    body: Option<Download>,
+    upstream: Option<U>,
+    upload: Upload,
+    /// Lets the head out by steps, if the upstream may be closing its connection.
+    gate: Option<Gate>,
+    /// How the upstream connection was lost: the first thing that happened.
+    lost: Option<Loss>,
 }
 
 /// What is left when an exchange is over.

@@ -36,24 +36,26 @@ pub enum Due {
     End(CloseReason),
 }
 
-/// All clocks of one exchange. Durations are those of its route.
+/// All clocks of one exchange. Durations are those of its route. First those that every event sets
+/// or asks for, as in [`super::drive::Link`].
 #[derive(Debug)]
+#[repr(C)]
 pub struct Timers {
-    began: Instant,
     waiting: Waiting,
     /// The last byte written to the client, or the last look at a heartbeat that could not be
     /// written; none where there are no heartbeats.
     quiet_since: Option<Instant>,
+    /// Bytes for the upstream that it has not taken.
+    upstream_stalled: Option<Instant>,
+    /// Bytes for the client that it has not taken.
+    client_stalled: Option<Instant>,
+    began: Instant,
     /// When the response may begin without the upstream.
     commit_at: Option<Instant>,
     /// Only the client is waited for any more.
     over: bool,
     /// What the client's turns to send its request have brought.
     request: Pace,
-    /// Bytes for the client that it has not taken.
-    client_stalled: Option<Instant>,
-    /// Bytes for the upstream that it has not taken.
-    upstream_stalled: Option<Instant>,
 }
 
 /// How quickly a request comes, while it is the client's turn.
