@@ -194,8 +194,8 @@ impl App {
             // Each request has the configuration of its time.
             let snapshot = self.snapshot();
             let context = self.context(&snapshot, peer);
-            // Boxed, so that a connection between two requests holds no room for one. The same holds
-            // for what follows the last one.
+            // Boxed, so that a connection between two requests holds no room for one. Boxed, too,
+            // is what follows the last one.
             match Box::pin(exchange::run(context, &mut client, head)).await {
                 After::KeepAlive => {}
                 After::Close => {
