@@ -2,14 +2,14 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::admit::Admitted;
 use super::answer::{Answer, Asker};
 use super::app::Context;
+use super::ending::Outcome;
 use super::exchange::{After, Request};
 use super::key;
-use super::reply::{CLIENT_LEFT, Denial};
+use super::reply::Denial;
 use super::snapshot::Route;
 use super::switch::{self, Wanted};
 use super::tries::{Answered, Relay, Tries};
@@ -19,7 +19,6 @@ use crate::config::model::Proxy;
 use crate::contain::contain;
 use crate::headers::{self, Delivery, Marks};
 use crate::http1::encode;
-use crate::http1::framing::Framing;
 use crate::http1::head::{RequestHead, ResponseHead, Version};
 use crate::live::kind::Kind;
 use crate::live::reason::CloseReason;
@@ -27,7 +26,7 @@ use crate::live::registry::Place;
 use crate::live::stream::Identity;
 use crate::policy::cors;
 use crate::policy::principal::Principal;
-use crate::relay::drive::{End, Link, Rest, Surroundings, Wire};
+use crate::relay::drive::{Link, Rest, Surroundings, Wire};
 use crate::relay::duplex::{Duplex, Ended};
 use crate::relay::upload::Upload;
 use crate::telemetry::access::Record;
@@ -97,24 +96,6 @@ struct Begun {
     reached: Reached,
 }
 
-/// How it ended.
-struct Outcome {
-    end: End,
-    /// Why it failed, in words for the client, if that is more than the end says.
-    denial: Option<Denial>,
-    /// The status that the client got and how the response was framed, once its head was sent.
-    sent: Option<(u16, Answer)>,
-    /// The client's connection stands at the start of its next request.
-    request_is_read: bool,
-    /// The client was left in the middle of something, so nothing sensible can follow.
-    client_is_owed: bool,
-    /// The client was told to come back, and has a whole body.
-    said_farewell: bool,
-    reached: Reached,
-    /// How it ended after it had switched to another protocol.
-    switched: Option<Ended>,
-}
-
 impl Forward<'_> {
     /// Serves it.
     ///
@@ -136,64 +117,6 @@ impl Forward<'_> {
         denying.await
     }
 
-    /// What becomes of the client's connection. Gives everything back if the client has to be told
-    /// first that it gets no response.
-    fn finish(&self, outcome: Outcome, meter: Meter) -> Result<After, Box<(Outcome, Meter)>> {
-        let reason = outcome.end.reason;
-        if reason == CloseReason::Limit {
-            self.refused(Limit::Body);
-        }
-        let (status, after) = match &outcome.sent {
-            _ if outcome.switched.is_some() => (SWITCHING, After::Close),
-            _ if reason == CloseReason::ClientClosed => match outcome.sent {
-                // It may have closed its half only, and would take our end for the body's.
-                Some((status, answer)) if answer.to == Framing::UntilClose => {
-                    (status, After::Abort { patience: Some(Duration::ZERO) })
-                }
-                sent => (sent.map_or(CLIENT_LEFT, |(status, _)| status), After::Gone),
-            },
-            Some((status, answer)) => (*status, self.after(*answer, &outcome)),
-            None if outcome.client_is_owed => (CLIENT_LEFT, After::Close),
-            None => return Err(Box::new((outcome, meter))),
-        };
-        self.close(meter, reason, status, (&outcome.reached, outcome.switched));
-        Ok(after)
-    }
-
-    /// Tells the client that it gets no response.
-    async fn deny(&self, client: &mut Client, denied: Box<(Outcome, Meter)>) -> After {
-        let (outcome, mut meter) = *denied;
-        let reason = outcome.end.reason;
-        let denial = outcome.denial.unwrap_or_else(|| match self.rules.limits.max_request_body {
-            Some(max) if reason == CloseReason::Limit => Denial::body_too_large(max),
-            _ => Denial::from_end(outcome.end),
-        });
-        let is_reusable = self.request.keep_alive && outcome.request_is_read;
-        let rest = (is_reusable && !self.context.is_draining()).then_some(Framing::None);
-        let after = self.request.deny(client, &denial, rest, &mut meter).await;
-        self.close(meter, reason, denial.status, (&outcome.reached, None));
-        after
-    }
-
-    /// Counts, traces and logs its end.
-    fn close(
-        &self,
-        meter: Meter,
-        reason: CloseReason,
-        status: u16,
-        (reached, switched): (&Reached, Option<Ended>),
-    ) {
-        let (totals, stream) = (meter.totals(), Arc::clone(meter.stream()));
-        let (kind, duration) = meter.close(reason, status, clock::now());
-        let record = Record {
-            close_code: switched.and_then(|ended| ended.code),
-            closed_by: switched.and_then(|ended| ended.closed_by),
-            ..self.record(reached, kind, status)
-        };
-        self.request.trace(self.context, &record, &stream, &reached.attempts);
-        self.context.snapshot.config.log.access.ended(record, reason, totals, duration);
-    }
-
     /// Who and what the table of streams says it is.
     fn identity(&self) -> Identity {
         Identity {
@@ -207,30 +130,6 @@ impl Forward<'_> {
                 version => version.number(),
             },
             started: self.request.started,
-        }
-    }
-
-    /// A panic was its end. What the client has of a response is not known, so it must not look
-    /// whole.
-    fn broken(&self, meter: Meter) -> After {
-        let nothing = (&Reached::default(), None);
-        self.close(meter, CloseReason::ProxyError, PROXY_ERROR, nothing);
-        After::Abort { patience: self.rules.stream.slow_client_timeout }
-    }
-
-    /// What becomes of the client's connection after a response whose head was sent.
-    fn after(&self, answer: Answer, outcome: &Outcome) -> After {
-        let whole =
-            matches!(outcome.end.reason, CloseReason::Completed | CloseReason::UpstreamClosed);
-        match (whole, answer.to) {
-            _ if outcome.said_farewell => After::Close,
-            (true, _) if answer.close || !outcome.request_is_read => After::Close,
-            (true, _) => After::KeepAlive,
-            (false, Framing::UntilClose) => {
-                After::Abort { patience: self.rules.stream.slow_client_timeout }
-            }
-            // Without its last chunk or its last byte, it is broken for everybody to see.
-            (false, _) => After::Close,
         }
     }
 
@@ -434,7 +333,12 @@ impl Forward<'_> {
         out
     }
 
-    fn record<'r>(&'r self, reached: &'r Reached, kind: Kind, status: u16) -> Record<'r> {
+    pub(super) fn record<'r>(
+        &'r self,
+        reached: &'r Reached,
+        kind: Kind,
+        status: u16,
+    ) -> Record<'r> {
         let endpoint = reached.seat.as_ref().filter(|_| reached.connection.is_some());
         Record {
             route: &self.route.name,
@@ -450,9 +354,6 @@ impl Forward<'_> {
 
 /// 101 Switching Protocols.
 pub(super) const SWITCHING: u16 = 101;
-
-/// 500 Internal Server Error.
-const PROXY_ERROR: u16 = 500;
 
 /// Spreads a count over all bits, so that the pings of two connections have little in common.
 fn mix(number: u64) -> u64 {

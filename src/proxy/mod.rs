@@ -6,6 +6,7 @@ pub mod app;
 pub mod asker;
 mod details;
 pub mod early;
+mod ending;
 pub mod enter;
 pub mod exchange;
 mod flow;
