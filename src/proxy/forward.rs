@@ -89,8 +89,6 @@ pub(super) struct Reached {
 /// What came of asking.
 struct Begun {
     answered: Answered,
-    /// The upstream's response has begun.
-    has_begun: bool,
     /// The status that the client got and how the response was framed, once its head was sent.
     sent: Option<(u16, Answer)>,
     reached: Reached,
@@ -151,8 +149,8 @@ impl Forward<'_> {
         let mut link = Box::new(link);
         // Boxed: what it takes to get an answer is over when there is one, and a stream can last
         // for hours.
-        let begun = Box::pin(self.begin(asked, &mut link)).await;
-        let Begun { answered, has_begun, sent, reached } = begun;
+        let Begun { answered, sent, reached } = Box::pin(self.begin(asked, &mut link)).await;
+        let has_begun = matches!(answered, Answered::Flows);
         let (mut end, mut denial) = match answered {
             Answered::Ended(end, denial) => (end, denial),
             Answered::Flows => (self.flow(&mut link).await, None),
@@ -223,9 +221,8 @@ impl Forward<'_> {
         let turn = key::of_account(&self.request.account);
         let mut tries = Tries::new(self, asked, ask, turn);
         let answered = tries.run(link).await;
-        let has_begun = tries.has_begun();
         let Tries { sent, reached, .. } = tries;
-        Begun { answered, has_begun, sent, reached }
+        Begun { answered, sent, reached }
     }
 
     /// Counts that it was refused at a limit.

@@ -39,8 +39,7 @@ pub(super) enum Answered {
 /// One request on its way to an answer.
 pub(super) struct Tries<'f> {
     forward: &'f Forward<'f>,
-    /// What was asked, until a response has begun: a stream can last for hours.
-    asked: Option<Box<Asked>>,
+    asked: Box<Asked>,
     ask: Ask,
     /// Whose turn it is in a queue.
     turn: u64,
@@ -70,7 +69,7 @@ impl<'f> Tries<'f> {
     pub(super) fn new(forward: &'f Forward<'f>, asked: Box<Asked>, ask: Ask, turn: u64) -> Self {
         Self {
             forward,
-            asked: Some(asked),
+            asked,
             ask,
             turn,
             wants_fresh: false,
@@ -92,11 +91,6 @@ impl<'f> Tries<'f> {
                 Next::Done(answered) => return answered,
             }
         }
-    }
-
-    /// Whether the upstream's response has begun.
-    pub(super) fn has_begun(&self) -> bool {
-        self.asked.is_none()
     }
 
     // === A place and a connection ===
@@ -198,8 +192,7 @@ impl<'f> Tries<'f> {
         } else {
             metrics.on_new.inc()
         }
-        let asked = self.asked.as_ref().expect("no response has begun");
-        let encoded = self.forward.encode_request(asked, connection.endpoint());
+        let encoded = self.forward.encode_request(&self.asked, connection.endpoint());
         self.reached.connection = Some(if reused { "reused" } else { "new" });
         let name = connection.endpoint().source().shared_name();
         link.meter().reached(name, reused, clock::now());
@@ -296,7 +289,6 @@ impl<'f> Tries<'f> {
         let agrees = |wanted| status == SWITCHING && switch::agrees(&head, wanted);
         if self.forward.wanted.as_ref().is_some_and(agrees) {
             self.report(Verdict::Good);
-            self.asked = None;
             return Next::Done(Answered::Switches(head));
         }
         if (100..200).contains(&status) && status != SWITCHING {
@@ -330,7 +322,6 @@ impl<'f> Tries<'f> {
     fn begin(&mut self, link: &mut Relay<'_>, head: ResponseHead, answer: Answer) -> Next {
         let status = head.status;
         let body = answer.body(&self.forward.rules.sse, self.dialects());
-        self.asked = None;
         self.sent = Some((status, answer));
         link.meter().open(answer.kind);
         self.forward.opened(&self.reached, answer.kind, status);
@@ -342,7 +333,6 @@ impl<'f> Tries<'f> {
 
     /// Begins the response, if the client has asked for a stream.
     fn commit(&mut self, link: &mut Relay<'_>) {
-        let Some(asked) = &self.asked else { return };
         let upload = link.upload();
         let body = upload.kept().filter(|_| upload.is_done());
         let asker = self.forward.asker(upload.is_done());
@@ -351,7 +341,7 @@ impl<'f> Tries<'f> {
             && !asker.to_head
             // Nothing could be put between: the client would never send its body.
             && !link.expects_continue();
-        if !possible || !early::asks_for_stream(&asked.head, body) {
+        if !possible || !early::asks_for_stream(&self.asked.head, body) {
             return;
         }
         let answer = early::answer(asker);
@@ -375,7 +365,6 @@ impl<'f> Tries<'f> {
             return Next::ended(CloseReason::LateFailure.into(), Some(denial));
         }
         let Answer { from, upstream_keep_alive, .. } = answer;
-        self.asked = None;
         self.sent = Some((200, Answer { from, upstream_keep_alive, ..early }));
         link.join(from);
         Next::Done(Answered::Flows)
