@@ -1,7 +1,6 @@
 //! The end of a request that went to an upstream: what the client still hears, what becomes of its
 //! connection, and what is counted, traced and logged.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::answer::Answer;
@@ -9,7 +8,6 @@ use super::exchange::After;
 use super::forward::{Forward, Reached, SWITCHING};
 use super::reply::{CLIENT_LEFT, Denial};
 use crate::client::Client;
-use crate::clock;
 use crate::http1::framing::Framing;
 use crate::live::reason::CloseReason;
 use crate::relay::drive::End;
@@ -91,15 +89,12 @@ impl Forward<'_> {
         status: u16,
         (reached, switched): (&Reached, Option<Ended>),
     ) {
-        let (totals, stream) = (meter.totals(), Arc::clone(meter.stream()));
-        let (kind, duration) = meter.close(reason, status, clock::now());
-        let record = Record {
+        let record = |kind| Record {
             close_code: switched.and_then(|ended| ended.code),
             closed_by: switched.and_then(|ended| ended.closed_by),
             ..self.record(reached, kind, status)
         };
-        self.request.trace(self.context, &record, &stream, &reached.attempts);
-        self.context.snapshot.config.log.access.ended(record, reason, totals, duration);
+        self.request.close(self.context, meter, (reason, status), &reached.attempts, record);
     }
 
     /// A panic was its end. What the client has of a response is not known, so it must not look

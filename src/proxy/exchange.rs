@@ -19,7 +19,6 @@ use crate::http1::framing::Framing;
 use crate::http1::head::{RequestHead, Version};
 use crate::live::kind::Kind;
 use crate::live::reason::CloseReason;
-use crate::live::stream::Stream;
 use crate::policy::account::Account;
 use crate::policy::cors;
 use crate::policy::principal::Principal;
@@ -187,18 +186,24 @@ impl Request {
         }
     }
 
-    /// Hands its span over, if it has one; `stream` has ended, after `attempts` in vain.
-    pub fn trace(
+    /// Counts, traces and logs its end, after `attempts` in vain; `record` makes a line of its kind.
+    pub fn close<'r>(
         &self,
         context: Context<'_>,
-        record: &Record<'_>,
-        stream: &Stream,
+        meter: Meter,
+        (reason, status): (CloseReason, u16),
         attempts: &[Attempt],
+        record: impl FnOnce(Kind) -> Record<'r>,
     ) {
-        let (Some(details), Some(end)) = (&self.details, stream.ended()) else { return };
-        let ended = (stream.look(stream.began()), end);
-        let span = Span::of(record, details, self.started, ended, attempts);
-        span.into_iter().for_each(|span| context.shared.spans.push(span));
+        let (totals, stream) = (meter.totals(), Arc::clone(meter.stream()));
+        let (kind, duration) = meter.close(reason, status, clock::now());
+        let record = record(kind);
+        if let (Some(details), Some(end)) = (&self.details, stream.ended()) {
+            let ended = (stream.look(stream.began()), end);
+            let span = Span::of(&record, details, self.started, ended, attempts);
+            span.into_iter().for_each(|span| context.shared.spans.push(span));
+        }
+        context.snapshot.config.log.access.ended(record, reason, totals, duration);
     }
 
     /// Its line for the log, as far as the request tells.
@@ -344,10 +349,7 @@ fn finish(context: Context<'_>, request: &Request, record: Record<'_>, meter: Me
         _ => CloseReason::Completed,
     };
     context.shared.registry.past().answered(meter.stream());
-    let (totals, stream) = (meter.totals(), Arc::clone(meter.stream()));
-    let (_, duration) = meter.close(reason, record.status, clock::now());
-    request.trace(context, &record, &stream, &[]);
-    context.snapshot.config.log.access.ended(record, reason, totals, duration);
+    request.close(context, meter, (reason, record.status), &[], |_| record);
 }
 
 fn logged_path(path: &str) -> String {
