@@ -194,15 +194,14 @@ impl App {
             // Each request has the configuration of its time.
             let snapshot = self.snapshot();
             let context = self.context(&snapshot, peer);
-            // Boxed, so that a connection between two requests holds no room for one. Boxed, too,
-            // is what follows the last one.
+            // Boxed, so that a connection between two requests holds no room for one.
             match Box::pin(exchange::run(context, &mut client, head)).await {
                 After::KeepAlive => {}
                 After::Close => {
                     drop(carrier);
-                    return Box::pin(client.close()).await;
+                    return client.close().await;
                 }
-                After::Abort { patience } => return Box::pin(client.abort(patience)).await,
+                After::Abort { patience } => return client.abort(patience).await,
                 After::Gone => return,
             }
         }

@@ -186,7 +186,8 @@ impl Request {
         }
     }
 
-    /// Counts, traces and logs its end, after `attempts` in vain; `record` makes a line of its kind.
+    /// Counts, traces and logs its end, after `attempts` in vain; `record` makes a line of its
+    /// kind.
     pub fn close<'r>(
         &self,
         context: Context<'_>,
@@ -269,7 +270,7 @@ pub fn run<'a>(
             Ok(admitted) => Box::new(forward::Asked { head, admitted }),
             Err(denial) => {
                 // Where the next request would begin is not known.
-                return Box::pin(unrouted(context, client, &request, began, &denial, None)).await;
+                return unrouted(context, client, &request, began, &denial, None).await;
             }
         };
         let forward::Asked { head, admitted } = &*asked;
@@ -285,7 +286,7 @@ pub fn run<'a>(
         });
         let Some(Taken { route, path, answers_preflight }) = route else {
             let denial = Denial::new(404, "no_route", "no route takes this host, path and method");
-            return Box::pin(unrouted(context, client, &request, began, &denial, rest)).await;
+            return unrouted(context, client, &request, began, &denial, rest).await;
         };
         if let Some(details) = &mut request.details {
             details.pattern = Some(details::pattern(path));
@@ -293,7 +294,7 @@ pub fn run<'a>(
         let mut meter = Meter::new(Arc::clone(&route.metrics), began);
         match &route.action {
             Action::Respond(answer) => {
-                let after = Box::pin(request.respond(client, answer, rest, &mut meter)).await;
+                let after = request.respond(client, answer, rest, &mut meter).await;
                 let record =
                     Record { route: &route.name, ..request.record(context, answer.status) };
                 finish(context, &request, record, meter, after);
@@ -309,14 +310,12 @@ pub fn run<'a>(
                             forward::Forward { context, request, route, rules, upstream, wanted };
                         return forward.run(client, asked, meter).await;
                     }
-                    Ok(Entry::Answered(fields)) => (
-                        NO_CONTENT,
-                        Box::pin(request.answer(client, &fields, rest, &mut meter)).await,
-                    ),
-                    Err(Stop::Denied(denial)) => (
-                        denial.status,
-                        Box::pin(request.deny(client, &denial, rest, &mut meter)).await,
-                    ),
+                    Ok(Entry::Answered(fields)) => {
+                        (NO_CONTENT, request.answer(client, &fields, rest, &mut meter).await)
+                    }
+                    Err(Stop::Denied(denial)) => {
+                        (denial.status, request.deny(client, &denial, rest, &mut meter).await)
+                    }
                     Err(Stop::Left) => (CLIENT_LEFT, After::Gone),
                 };
                 let record = Record { route: &route.name, ..request.record(context, status) };
@@ -337,7 +336,8 @@ async fn unrouted(
     rest: Option<Framing>,
 ) -> After {
     let mut meter = Meter::new(Arc::clone(&context.snapshot.unrouted), began);
-    let after = request.deny(client, denial, rest, &mut meter).await;
+    // Boxed, so that no exchange that is forwarded holds room for it.
+    let after = Box::pin(request.deny(client, denial, rest, &mut meter)).await;
     finish(context, request, request.record(context, denial.status), meter, after);
     after
 }
