@@ -427,6 +427,7 @@ impl<'a, U: Wire> Link<'a, U> {
         is_last: bool,
     ) -> ControlFlow<Event, bool> {
         let mut moved = self.write_client(cx)?;
+        moved |= self.take_early(cx, scratch)?;
         moved |= self.write_upstream(cx);
         if self.to_client.is_empty() && !self.unflushed {
             if let Some(end) = self.ending {

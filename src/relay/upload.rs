@@ -62,6 +62,12 @@ impl Upload {
         self.fits && self.kept.is_some()
     }
 
+    /// Whether so many more bytes from the client will be kept, with all that came before.
+    pub fn can_keep(&self, bytes: usize) -> bool {
+        let kept = self.kept.as_ref().map(Vec::len);
+        kept.is_some_and(|kept| kept + bytes <= self.keep_max_bytes)
+    }
+
     /// It will not have to be sent again.
     pub fn forget(&mut self) {
         self.kept = None;
@@ -181,8 +187,10 @@ mod tests {
     #[test]
     fn what_is_too_long_is_not_kept() {
         let mut upload = Upload::new(Framing::Length(4), 3, None);
+        assert!(upload.can_keep(3) && !upload.can_keep(4));
         push(&mut upload, b"abc");
         assert_eq!(upload.kept(), Some(&b"abc"[..]));
+        assert!(!upload.can_keep(1));
         push(&mut upload, b"d");
         assert_eq!(upload.kept(), None);
         assert!(Upload::new(Framing::None, 0, None).kept().is_some(), "there is nothing to keep");

@@ -1,5 +1,7 @@
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
+use pingora::protocols::l4::ext::get_tcp_info;
 use tokio::sync::Notify;
 
 use crate::harness::{Client, Conversation, Proxy, Upstream, soon, until};
@@ -382,4 +384,28 @@ async fn an_exchange_that_went_wrong_leaves_no_connection_behind() {
         leave(&proxy, &upstream).await;
         only_closed_for(&proxy, "unclean", 1.0).await;
     }
+}
+
+#[tokio::test]
+async fn a_body_that_came_with_its_head_goes_on_with_it_in_one_segment() {
+    let upstream = Upstream::serve(|mut upstream| async move {
+        let mut before = 0;
+        for body in ["first", "second"] {
+            let request = upstream.request().await;
+            assert!(request.ends_with(body), "{request}");
+            let segments = get_tcp_info(upstream.stream.as_raw_fd()).unwrap().tcpi_data_segs_in;
+            assert_eq!(segments - before, 1, "segments with data, of the {body} request");
+            before = segments;
+            upstream.write(OK).await;
+        }
+        upstream.hold().await;
+    })
+    .await;
+    let proxy = Proxy::to(upstream.address).start().await;
+    let mut client = proxy.client().await;
+    for body in ["first", "second"] {
+        client.post("/", body.as_bytes()).await;
+        assert_eq!(client.response().await.text(), "ok");
+    }
+    assert_eq!(upstream.connections(), 1);
 }

@@ -51,6 +51,23 @@ impl<U: Wire> Link<'_, U> {
         }
     }
 
+    /// Takes what came of the body with the head, so that both go on in one write: of another one
+    /// the upstream would know the next moment.
+    ///
+    /// Only what can be repeated: until the head has been written, nothing else has to be kept.
+    pub(super) fn take_early(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut Scratch,
+    ) -> ControlFlow<Event, bool> {
+        let came = self.client.inbox.len();
+        if came == 0 || !self.takes_body() || !self.upload.can_keep(came) {
+            return Continue(false);
+        }
+        let inbox = std::mem::take(&mut self.client.inbox);
+        self.client_bytes(cx, &inbox, &mut scratch.out)
+    }
+
     fn client_bytes(
         &mut self,
         cx: &mut Context<'_>,
