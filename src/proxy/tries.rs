@@ -186,6 +186,7 @@ impl<'f> Tries<'f> {
 
     fn attach(&mut self, link: &mut Relay<'_>, connected: Connected) {
         let Connected { connection, reused } = connected;
+        let now = clock::now();
         let metrics = connection.endpoint().metrics();
         if reused {
             metrics.on_reused.inc()
@@ -195,14 +196,14 @@ impl<'f> Tries<'f> {
         let encoded = self.forward.encode_request(&self.asked, connection.endpoint());
         self.reached.connection = Some(if reused { "reused" } else { "new" });
         let name = connection.endpoint().source().shared_name();
-        link.meter().reached(name, reused, clock::now());
+        link.meter().reached(name, reused, now);
         // What is idempotent is simply sent again. And a gate that stays shut is of use only if
         // there can be another try.
         let risky = !replay::is_idempotent(&self.forward.request.method)
-            && connection.may_be_stale()
+            && connection.may_be_stale(now)
             && self.decide(link, Failure::NotDelivered { reused: true }).is_some();
         let gate = risky.then(|| Gate::new(encoded.len(), connection.patience())).flatten();
-        link.attach(connection, &encoded, gate);
+        link.attach(connection, &encoded, gate, now);
     }
 
     // === An answer ===

@@ -241,8 +241,7 @@ impl<'a, U: Wire> Link<'a, U> {
 
     /// Sends the request to `upstream`: its head, encoded, and what was taken of its body before.
     /// Nothing goes past `gate` until it opens.
-    pub fn attach(&mut self, upstream: U, head: &[u8], gate: Option<Gate>) {
-        let now = clock::now();
+    pub fn attach(&mut self, upstream: U, head: &[u8], gate: Option<Gate>, now: Instant) {
         self.upstream = Some(upstream);
         self.head = Some(Vec::new());
         self.to_upstream.push(head);

@@ -83,7 +83,8 @@ pub(super) async fn warm(
 fn idle(endpoint: &Endpoint, pool: &model::Pool) -> Option<Connection> {
     loop {
         let mut connection = endpoint.resting().take()?;
-        if connection.wake(endpoint.idle_limit(pool)) {
+        let now = clock::now();
+        if connection.wake(endpoint.idle_limit(pool, now), now) {
             return Some(connection);
         }
     }
@@ -100,12 +101,13 @@ pub fn release(mut connection: Connection, pool: &model::Pool) {
     if !connection.is_usable() {
         return closed(PoolClose::PeerClosed);
     }
-    let life = connection.life_left();
+    let now = clock::now();
+    let life = connection.life_left(now);
     if life == Some(Duration::ZERO) {
         return closed(PoolClose::MaxLifetime);
     }
-    let limit = endpoint.idle_limit(pool).into_iter().chain(life).min();
-    if !connection.rest(pool.max_idle, limit) {
+    let limit = endpoint.idle_limit(pool, now).into_iter().chain(life).min();
+    if !connection.rest(pool.max_idle, limit, now) {
         return closed(PoolClose::Full);
     }
     endpoint.resting().put(connection);

@@ -120,17 +120,17 @@ impl Connection {
         since.checked_add((*limit)?)
     }
 
-    /// Among the idle ones for at most `limit`, if its endpoint has fewer than `most` there.
-    pub(super) fn rest(&mut self, most: usize, limit: Option<Duration>) -> bool {
+    /// Among the idle ones from `now` on for at most `limit`, if its endpoint has fewer than `most`
+    /// there.
+    pub(super) fn rest(&mut self, most: usize, limit: Option<Duration>, now: Instant) -> bool {
         let rests = self.count.as_mut().is_some_and(|count| count.rest(most));
-        self.idle = rests.then(|| Idle { since: clock::now(), limit, ended: None });
+        self.idle = rests.then_some(Idle { since: now, limit, ended: None });
         rests
     }
 
     /// In use again, if it is still good: nobody has closed it, it is not too old, and it was
     /// not idle for longer than `limit`, which may have been learned since.
-    pub(super) fn wake(&mut self, limit: Option<Duration>) -> bool {
-        let now = clock::now();
+    pub(super) fn wake(&mut self, limit: Option<Duration>, now: Instant) -> bool {
         // One question to the kernel serves both this and the exchange that begins.
         let kernel = self.acknowledged();
         let usable = self.is_usable_by(kernel);
@@ -154,8 +154,8 @@ impl Connection {
 
     /// Whether it was idle for so long that the upstream may be closing it just now. A write to a
     /// unix socket that is closed fails at once.
-    pub fn may_be_stale(&self) -> bool {
-        self.idled >= self.endpoint.suspicious() && self.transport.tcp().is_some()
+    pub fn may_be_stale(&self, now: Instant) -> bool {
+        self.idled >= self.endpoint.suspicious(now) && self.transport.tcp().is_some()
     }
 
     /// The upstream had closed it by the time it was used: one more idle close to learn from.
@@ -167,8 +167,8 @@ impl Connection {
     }
 
     /// How long it may still be kept, if not for ever.
-    pub(super) fn life_left(&self) -> Option<Duration> {
-        Some(self.retires?.saturating_duration_since(clock::now()))
+    pub(super) fn life_left(&self, now: Instant) -> Option<Duration> {
+        Some(self.retires?.saturating_duration_since(now))
     }
 
     /// Whether the upstream provably received nothing of the exchange that has just failed here;

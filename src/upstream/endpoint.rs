@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use prometheus::IntGauge;
@@ -257,14 +257,14 @@ impl Endpoint {
 
     /// How long to keep an idle connection: what the configuration says, or less if the upstream
     /// was seen to close them earlier.
-    pub(super) fn idle_limit(&self, pool: &model::Pool) -> Option<Duration> {
-        let learned = if pool.learn { self.learned().limit(clock::now()) } else { None };
+    pub(super) fn idle_limit(&self, pool: &model::Pool, now: Instant) -> Option<Duration> {
+        let learned = if pool.learn { self.learned().limit(now) } else { None };
         pool.idle_timeout.into_iter().chain(learned).min()
     }
 
     /// How long a connection must have been idle for the upstream to be closing it just now.
-    pub(super) fn suspicious(&self) -> Duration {
-        self.learned().suspicious(clock::now())
+    pub(super) fn suspicious(&self, now: Instant) -> Duration {
+        self.learned().suspicious(now)
     }
 
     /// A number for each connection.

@@ -9,6 +9,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::connect::{self, Limits};
 use super::endpoint::Endpoint;
 use super::{Upstream, checker, resolver};
+use crate::clock;
 use crate::config::model;
 use crate::contain::keep_up;
 
@@ -66,7 +67,7 @@ async fn look_after(upstream: Weak<Upstream>, limits: Limits) {
                 if endpoint.source().is_drained() || upstream.is_retired() {
                     endpoint.forget();
                 }
-                endpoint.sessions().look_after(endpoint.idle_limit(&config.pool));
+                endpoint.sessions().look_after(endpoint.idle_limit(&config.pool, clock::now()));
             }
             while warming.try_join_next().is_some() {}
             if warming.is_empty() && config.pool.warm > 0 {

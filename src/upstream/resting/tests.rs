@@ -23,7 +23,7 @@ fn endpoint() -> Arc<Endpoint> {
 fn rest(endpoint: &Arc<Endpoint>, limit: Option<Duration>) -> UnixStream {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let mut connection = Connection::new(Transport::Unix(ours), Arc::clone(endpoint), None);
-    assert!(connection.rest(usize::MAX, limit));
+    assert!(connection.rest(usize::MAX, limit, clock::now()));
     endpoint.resting().put(connection);
     theirs
 }
