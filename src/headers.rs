@@ -127,15 +127,15 @@ pub fn to_upstream(
     rules: Rules<'_>,
 ) -> Fields {
     let Rules { host, headers, auth, authority } = rules;
-    let original_host = head.fields.get("host").cloned().unwrap_or_default();
+    let original_host = head.fields.get("host").unwrap_or_default();
     let is_hop_by_hop = hop_by_hop(&head.fields, auth);
     let is_lookalike = lookalike(headers, auth);
     // Before the route's own are set: one of them may be the upstream's key.
-    let passes = |field: &&Field| {
-        !is_hop_by_hop(&field.name) && !auth.hides(&field.name) && !is_lookalike(&field.name)
+    let passes = |field: Field<'_>| {
+        !is_hop_by_hop(field.name) && !auth.hides(field.name) && !is_lookalike(field.name)
     };
-    let room = head.fields.count() + OWN.len() + ADDED + headers.request_set.len();
-    let mut fields = Fields::copied(head.fields.iter().filter(passes), room);
+    let mut fields = head.fields.with_room(OWN.len() + ADDED + headers.request_set.len());
+    fields.retain(passes);
     if head.version == Version::Http10 {
         // RFC 9110 §10.1.1: an expectation in an HTTP/1.0 request must be ignored.
         fields.remove("expect");
@@ -143,14 +143,12 @@ pub fn to_upstream(
     match host {
         // A request without Host is HTTP/1.0; the upstream is spoken to in 1.1 and must have one.
         HostHeader::Preserve if !original_host.is_empty() => {}
-        HostHeader::Preserve | HostHeader::Upstream => {
-            fields.set("Host", authority.to_owned());
-        }
-        HostHeader::Literal(host) => fields.set("Host", host.clone()),
+        HostHeader::Preserve | HostHeader::Upstream => fields.set("Host", authority),
+        HostHeader::Literal(host) => fields.set("Host", host),
     }
-    forwarded(&mut fields, &original_host, sender);
+    forwarded(&mut fields, original_host, sender);
     via(&mut fields, head.version);
-    fields.set("X-Request-Id", Bytes::copy_from_slice(marks.request_id.as_bytes()));
+    fields.set("X-Request-Id", marks.request_id);
     if let Some(trace) = marks.trace {
         trace.write(&mut fields);
     }
@@ -159,7 +157,7 @@ pub fn to_upstream(
     fields
 }
 
-fn forwarded(fields: &mut Fields, host: &Bytes, sender: Sender<'_>) {
+fn forwarded(fields: &mut Fields, host: &[u8], sender: Sender<'_>) {
     let trusted = sender.is_trusted();
     let address = sender.peer.map(|peer| peer.ip().to_canonical());
     let node = written(address);
@@ -177,10 +175,9 @@ fn forwarded(fields: &mut Fields, host: &Bytes, sender: Sender<'_>) {
         let chain = if trusted { joined(fields, name, &ours) } else { ours };
         fields.set(name, chain);
     }
-    for (name, ours) in [
-        ("X-Forwarded-Proto", Bytes::from_static(sender.scheme.as_bytes())),
-        ("X-Forwarded-Host", host.clone()),
-    ] {
+    for (name, ours) in
+        [("X-Forwarded-Proto", sender.scheme.as_bytes()), ("X-Forwarded-Host", host)]
+    {
         let theirs_stays = trusted && fields.contains(name);
         if !theirs_stays {
             fields.remove(name);
@@ -263,8 +260,7 @@ pub fn to_client(head: &mut ResponseHead, delivery: Delivery<'_>, rules: &Header
         head.fields.append("Date", httpdate::fmt_http_date(delivery.now));
     }
     if !head.fields.contains("x-request-id") {
-        let id = Bytes::copy_from_slice(delivery.request_id.as_bytes());
-        head.fields.append("X-Request-Id", id);
+        head.fields.append("X-Request-Id", delivery.request_id);
     }
     if delivery.sse {
         let directives = "no-transform";
@@ -272,7 +268,7 @@ pub fn to_client(head: &mut ResponseHead, delivery: Delivery<'_>, rules: &Header
             let list = joined(&head.fields, "cache-control", directives.as_bytes());
             head.fields.set("Cache-Control", list);
         }
-        head.fields.set("X-Accel-Buffering", Bytes::from_static(b"no"));
+        head.fields.set("X-Accel-Buffering", "no");
     }
     apply(&mut head.fields, &rules.response_remove, &rules.response_set);
     write_framing(&mut head.fields, delivery.framing);
@@ -280,12 +276,8 @@ pub fn to_client(head: &mut ResponseHead, delivery: Delivery<'_>, rules: &Header
         write_framing(&mut head.fields, Framing::Length(length));
     }
     match (delivery.client, delivery.close) {
-        (Version::Http11 | Version::Http2, true) => {
-            head.fields.set("Connection", Bytes::from_static(b"close"))
-        }
-        (Version::Http10, false) => {
-            head.fields.set("Connection", Bytes::from_static(b"keep-alive"));
-        }
+        (Version::Http11 | Version::Http2, true) => head.fields.set("Connection", "close"),
+        (Version::Http10, false) => head.fields.set("Connection", "keep-alive"),
         _ => {}
     }
 }
@@ -298,15 +290,15 @@ pub fn add_own(fields: &mut Fields, own: &[(&'static str, Bytes)]) {
         match name.eq_ignore_ascii_case("vary") {
             true if ["*", member].iter().any(|known| fields.has_token(name, known)) => {}
             true => fields.set(name, joined(fields, name, value)),
-            false => fields.set(name, value.clone()),
+            false => fields.set(name, value),
         }
     }
 }
 
 /// Says that the connection switches to `protocol`; for requests and for 101.
 pub fn switch(fields: &mut Fields, protocol: &str) {
-    fields.set("Connection", Bytes::from_static(b"Upgrade"));
-    fields.set("Upgrade", protocol.to_owned());
+    fields.set("Connection", "Upgrade");
+    fields.set("Upgrade", protocol);
 }
 
 /// Rewrites an interim (1xx) response for the client.
@@ -316,7 +308,7 @@ pub fn interim_to_client(head: &mut ResponseHead) {
 
 fn remove_hop_by_hop(fields: &mut Fields) {
     let is_hop_by_hop = hop_by_hop(fields, &Auth::None);
-    fields.retain(|field| !is_hop_by_hop(&field.name));
+    fields.retain(|field| !is_hop_by_hop(field.name));
 }
 
 /// Which fields beside these mean one connection only.
@@ -357,19 +349,16 @@ fn apply(fields: &mut Fields, remove: &[String], set: &[(String, String)]) {
         fields.remove(name);
     }
     for (name, value) in set {
-        fields.remove(name);
-        fields.append(name.clone(), value.clone());
+        fields.set(name, value);
     }
 }
 
 fn write_framing(fields: &mut Fields, framing: Framing) {
     match framing {
         Framing::Length(length) => {
-            let mut text = Vec::with_capacity(20);
-            decimal(&mut text, length);
-            fields.set("Content-Length", text);
+            fields.set_with("Content-Length", |text| decimal(text, length));
         }
-        Framing::Chunked => fields.set("Transfer-Encoding", Bytes::from_static(b"chunked")),
+        Framing::Chunked => fields.set("Transfer-Encoding", "chunked"),
         Framing::None | Framing::UntilClose => {}
     }
 }

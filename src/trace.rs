@@ -5,8 +5,6 @@
 
 use std::fmt;
 
-use bytes::Bytes;
-
 use crate::http1::fields::Fields;
 
 mod state;
@@ -93,7 +91,7 @@ impl Trace {
         samples: impl FnOnce(TraceId) -> bool,
     ) -> Self {
         let mut found = fields.all(PARENT);
-        let parent = found.next().and_then(|value| Parent::parse(value));
+        let parent = found.next().and_then(Parent::parse);
         let parent = parent.filter(|_| found.next().is_none());
         // Zero means that there is none. It comes up once in 2^64 times.
         let span = SpanId(random().max(1));
@@ -125,14 +123,14 @@ impl Trace {
     /// Writes it into the fields that it was made of, as they go on to the upstream.
     pub fn write(&self, fields: &mut Fields) {
         // §3.3: what belongs to a `traceparent` that is not there means nothing.
-        if self.parent.is_none() || !state::is_valid(fields.all(STATE).map(|value| &value[..])) {
+        if self.parent.is_none() || !state::is_valid(fields.all(STATE)) {
             fields.remove(STATE);
         }
         let mut value = *b"00-00000000000000000000000000000000-0000000000000000-00";
         write_hex(&mut value[3..35], &self.id.0.to_be_bytes());
         write_hex(&mut value[36..52], &self.span.0.to_be_bytes());
         write_hex(&mut value[53..], &[self.flags]);
-        fields.set(PARENT, Bytes::copy_from_slice(&value));
+        fields.set(PARENT, value);
     }
 }
 

@@ -273,7 +273,7 @@ impl AdminApp {
             return Ok(());
         }
         if let Some(origin) = head.fields.get("origin") {
-            let own = head.fields.get("host").map(|host| [b"http://", &host[..]].concat());
+            let own = head.fields.get("host").map(|host| [b"http://", host].concat());
             if own.is_none_or(|own| own != *origin) {
                 return forbidden("pages of other origins may not ask for this");
             }
@@ -285,7 +285,7 @@ impl AdminApp {
     /// could still ask for until there is no place for anybody else.
     fn check_reader(&self, head: &RequestHead, admitted: &Admitted) -> Result<(), Denial> {
         let site = head.fields.get("sec-fetch-site");
-        if site.is_some_and(|site| *site == "cross-site" || *site == "same-site") {
+        if site.is_some_and(|site| site == b"cross-site" || site == b"same-site") {
             return forbidden("pages of other origins may not ask for this");
         }
         self.check_host(admitted)

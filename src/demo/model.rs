@@ -111,7 +111,7 @@ impl Connection {
 
     async fn whole(&mut self, status: u16, content_type: &str, body: &str) -> io::Result<()> {
         let mut fields = Fields::default();
-        fields.append("Content-Type", content_type.to_owned());
+        fields.append("Content-Type", content_type);
         fields.append("Content-Length", body.len().to_string());
         let mut out = Vec::new();
         encode::response_head(&mut out, status, encode::reason(status).as_bytes(), &fields);

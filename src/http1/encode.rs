@@ -38,9 +38,9 @@ pub fn chunk(out: &mut Vec<u8>, data: &[u8]) {
 
 fn field_lines(out: &mut Vec<u8>, fields: &Fields) {
     for field in fields.iter() {
-        out.extend_from_slice(&field.name);
+        out.extend_from_slice(field.name);
         out.extend_from_slice(b": ");
-        out.extend_from_slice(&field.value);
+        out.extend_from_slice(field.value);
         out.extend_from_slice(b"\r\n");
     }
     out.extend_from_slice(b"\r\n");

@@ -1,58 +1,96 @@
 //! Header fields in the order and the case in which they came.
 
-use bytes::Bytes;
-
 /// One field line, without its colon and line end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Field {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Field<'a> {
     /// The name as it was written.
-    pub name: Bytes,
+    pub name: &'a [u8],
     /// The value without surrounding white space.
-    pub value: Bytes,
+    pub value: &'a [u8],
 }
 
 /// A list of fields. Names compare without case (RFC 9110 §5.1); order and case are kept.
 ///
-/// A vector rather than a map: heads have a dozen fields, each is looked at once or twice, and all
-/// values are slices of the one buffer that the head was read into.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Fields(Vec<Field>);
+/// A vector rather than a map: heads have a dozen fields, and each is looked at once or twice. The
+/// text of all of them is in one buffer, what was removed included, so that to copy a list, which
+/// every request needs, is to copy two vectors.
+#[derive(Debug, Clone, Default)]
+pub struct Fields {
+    text: Vec<u8>,
+    lines: Vec<Line>,
+}
+
+/// Where the parts of a field are in the text.
+#[derive(Debug, Clone, Copy)]
+struct Line {
+    name: Span,
+    value: Span,
+}
+
+/// A part of the text, of which there can be no gigabytes.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    start: u32,
+    length: u32,
+}
+
+/// Room to leave for a field that is added.
+const TYPICAL_BYTES: usize = 40;
 
 impl Fields {
     /// An empty list with room for `capacity` fields.
     pub fn with_capacity(capacity: usize) -> Self {
-        Self(Vec::with_capacity(capacity))
+        let text = Vec::with_capacity(capacity * TYPICAL_BYTES);
+        Self { text, lines: Vec::with_capacity(capacity) }
     }
 
-    /// Copies of these, with room for `capacity` fields.
-    pub fn copied<'a>(fields: impl Iterator<Item = &'a Field>, capacity: usize) -> Self {
-        let mut copied = Self::with_capacity(capacity);
-        copied.0.extend(fields.cloned());
-        copied
+    /// Those of a head, each a name and a value that are parts of its text, `raw`; with room for
+    /// `more`.
+    pub(super) fn parsed<'r>(
+        raw: &'r [u8],
+        fields: impl ExactSizeIterator<Item = (&'r [u8], &'r [u8])>,
+        more: usize,
+    ) -> Self {
+        let mut text = Vec::with_capacity(raw.len() + more * TYPICAL_BYTES);
+        text.extend_from_slice(raw);
+        let mut lines = Vec::with_capacity(fields.len() + more);
+        let span = |part: &[u8]| match part.is_empty() {
+            true => Span::new(0, 0),
+            false => Span::new(part.as_ptr() as usize - raw.as_ptr() as usize, part.len()),
+        };
+        lines.extend(fields.map(|(name, value)| Line { name: span(name), value: span(value) }));
+        Self { text, lines }
+    }
+
+    /// A copy with room for `more`.
+    pub fn with_room(&self, more: usize) -> Self {
+        let mut text = Vec::with_capacity(self.text.len() + more * TYPICAL_BYTES);
+        text.extend_from_slice(&self.text);
+        let mut lines = Vec::with_capacity(self.lines.len() + more);
+        lines.extend_from_slice(&self.lines);
+        Self { text, lines }
     }
 
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.0.len()
+        self.lines.len()
     }
 
     /// All fields in order.
-    pub fn iter(&self) -> impl Iterator<Item = &Field> {
-        self.0.iter()
+    pub fn iter(&self) -> impl Iterator<Item = Field<'_>> {
+        self.lines.iter().map(|line| line.field(&self.text))
     }
 
     /// The value of the first field of that name.
-    pub fn get(&self, name: &str) -> Option<&Bytes> {
-        let named = |field: &&Field| field.name.eq_ignore_ascii_case(name.as_bytes());
-        self.0.iter().find(named).map(|field| &field.value)
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        let line = self.lines.iter().find(|line| line.is(name, &self.text))?;
+        Some(line.value.of(&self.text))
     }
 
     /// The values of all fields of that name.
-    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Bytes> {
-        self.0
-            .iter()
-            .filter(move |field| field.name.eq_ignore_ascii_case(name.as_bytes()))
-            .map(|field| &field.value)
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        let lines = self.lines.iter().filter(|line| line.is(name, &self.text));
+        lines.map(|line| line.value.of(&self.text))
     }
 
     /// Whether there is a field of that name.
@@ -75,24 +113,60 @@ impl Fields {
     }
 
     /// Adds a field at the end.
-    pub fn append(&mut self, name: impl Into<Bytes>, value: impl Into<Bytes>) {
-        self.0.push(Field { name: name.into(), value: value.into() });
+    pub fn append(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+        self.push(name.as_ref(), |text| text.extend_from_slice(value.as_ref()));
     }
 
     /// Replaces all fields of that name by one at the end.
-    pub fn set(&mut self, name: &'static str, value: impl Into<Bytes>) {
+    pub fn set(&mut self, name: &str, value: impl AsRef<[u8]>) {
+        self.set_with(name, |text| text.extend_from_slice(value.as_ref()));
+    }
+
+    /// The same, with what `write` appends for a value.
+    pub fn set_with(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
         self.remove(name);
-        self.append(Bytes::from_static(name.as_bytes()), value);
+        self.push(name.as_bytes(), write);
+    }
+
+    fn push(&mut self, name: &[u8], write_value: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.text.len();
+        self.text.extend_from_slice(name);
+        let middle = self.text.len();
+        write_value(&mut self.text);
+        let value = Span::new(middle, self.text.len() - middle);
+        self.lines.push(Line { name: Span::new(start, name.len()), value });
     }
 
     /// Removes all fields of that name.
     pub fn remove(&mut self, name: &str) {
-        self.0.retain(|field| !field.name.eq_ignore_ascii_case(name.as_bytes()));
+        self.lines.retain(|line| !line.is(name, &self.text));
     }
 
     /// Keeps the fields for which `keep` says yes.
-    pub fn retain(&mut self, keep: impl FnMut(&Field) -> bool) {
-        self.0.retain(keep);
+    pub fn retain(&mut self, mut keep: impl FnMut(Field<'_>) -> bool) {
+        self.lines.retain(|line| keep(line.field(&self.text)));
+    }
+}
+
+impl Line {
+    fn field(self, text: &[u8]) -> Field<'_> {
+        Field { name: self.name.of(text), value: self.value.of(text) }
+    }
+
+    /// Whether that is its name. Most have another length, and are not looked at.
+    fn is(self, name: &str, text: &[u8]) -> bool {
+        self.name.length as usize == name.len()
+            && self.name.of(text).eq_ignore_ascii_case(name.as_bytes())
+    }
+}
+
+impl Span {
+    fn new(start: usize, length: usize) -> Self {
+        Self { start: start as u32, length: length as u32 }
+    }
+
+    fn of(self, text: &[u8]) -> &[u8] {
+        &text[self.start as usize..][..self.length as usize]
     }
 }
 
@@ -111,11 +185,11 @@ mod tests {
     #[test]
     fn names_compare_without_case_and_keep_theirs() {
         let mut fields = fields(&[("X-One", "1"), ("x-one", "2"), ("Two", "3")]);
-        assert_eq!(fields.all("X-ONE").collect::<Vec<_>>(), ["1", "2"]);
-        assert_eq!(fields.iter().next().unwrap().name, "X-One");
+        assert_eq!(fields.all("X-ONE").collect::<Vec<_>>(), [b"1", b"2"]);
+        assert_eq!(fields.iter().next().unwrap().name, b"X-One");
         fields.set("x-ONE", "4");
-        let names: Vec<_> = fields.iter().map(|field| field.name.clone()).collect();
-        assert_eq!(names, ["Two", "x-ONE"]);
+        let names: Vec<_> = fields.iter().map(|field| field.name).collect();
+        assert_eq!(names, [&b"Two"[..], b"x-ONE"]);
     }
 
     #[test]

@@ -5,10 +5,14 @@ use std::mem::MaybeUninit;
 use bytes::Bytes;
 use httparse::Status;
 
+use super::encode;
 use super::fields::Fields;
 
 /// Field lines in one head. Browsers send about 20, proxies in front add a few.
 pub const MAX_FIELDS: usize = 128;
+
+/// Fields that a proxy adds to a head.
+const ADDED: usize = 8;
 
 /// The version that a message came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,13 +99,11 @@ pub fn parse_request(buffer: &[u8]) -> Result<Option<(RequestHead, usize)>, Head
     if memchr::memchr_iter(b'\n', raw).any(|at| at == 0 || raw[at - 1] != b'\r') {
         return Err(HeadError::BareLf);
     }
-    let shared = Bytes::copy_from_slice(raw);
-    let slice = |part: &[u8]| shared.slice_ref_of(raw, part);
     let head = RequestHead {
-        method: slice(parsed.method.unwrap_or_default().as_bytes()),
-        target: slice(parsed.path.unwrap_or_default().as_bytes()),
+        method: method(parsed.method.unwrap_or_default()),
+        target: Bytes::copy_from_slice(parsed.path.unwrap_or_default().as_bytes()),
         version: version(parsed.version),
-        fields: fields(parsed.headers, slice),
+        fields: fields(raw, parsed.headers),
     };
     Ok(Some((head, length)))
 }
@@ -144,14 +146,11 @@ pub fn parse_response(buffer: &[u8]) -> Result<Option<(ResponseHead, usize)>, He
     if !(100..=599).contains(&status) {
         return Err(HeadError::Status(status));
     }
-    let raw = &buffer[..length];
-    let shared = Bytes::copy_from_slice(raw);
-    let slice = |part: &[u8]| shared.slice_ref_of(raw, part);
     let head = ResponseHead {
         version: version(parsed.version),
         status,
-        reason: slice(parsed.reason.unwrap_or_default().as_bytes()),
-        fields: fields(parsed.headers, slice),
+        reason: reason(status, parsed.reason.unwrap_or_default()),
+        fields: fields(&buffer[..length], parsed.headers),
     };
     Ok(Some((head, length)))
 }
@@ -160,28 +159,27 @@ fn version(minor: Option<u8>) -> Version {
     if minor == Some(0) { Version::Http10 } else { Version::Http11 }
 }
 
-fn fields(lines: &[httparse::Header<'_>], slice: impl Fn(&[u8]) -> Bytes) -> Fields {
+/// Nearly all are one of these, which need no memory.
+fn method(text: &str) -> Bytes {
+    let known = ["GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"];
+    match known.into_iter().find(|known| *known == text) {
+        Some(known) => Bytes::from_static(known.as_bytes()),
+        None => Bytes::copy_from_slice(text.as_bytes()),
+    }
+}
+
+/// So it is with the phrase that a status has.
+fn reason(status: u16, text: &str) -> Bytes {
+    match encode::reason(status) {
+        known if known == text => Bytes::from_static(known.as_bytes()),
+        _ => Bytes::copy_from_slice(text.as_bytes()),
+    }
+}
+
+fn fields(raw: &[u8], lines: &[httparse::Header<'_>]) -> Fields {
+    let parts = lines.iter().map(|line| (line.name.as_bytes(), line.value.trim_ascii()));
     // Room for the few that a proxy adds, so that the list is allocated once.
-    let mut fields = Fields::with_capacity(lines.len() + 8);
-    for line in lines {
-        fields.append(slice(line.name.as_bytes()), slice(line.value.trim_ascii()));
-    }
-    fields
-}
-
-/// Turns a part of the parsed text into the same part of its shared copy.
-trait SliceRefOf {
-    fn slice_ref_of(&self, original: &[u8], part: &[u8]) -> Bytes;
-}
-
-impl SliceRefOf for Bytes {
-    fn slice_ref_of(&self, original: &[u8], part: &[u8]) -> Bytes {
-        if part.is_empty() {
-            return Self::new();
-        }
-        let start = part.as_ptr() as usize - original.as_ptr() as usize;
-        self.slice(start..start + part.len())
-    }
+    Fields::parsed(raw, parts, ADDED)
 }
 
 #[cfg(test)]
@@ -197,8 +195,8 @@ mod tests {
         assert_eq!(length, REQUEST.len() - 4);
         assert_eq!((&head.method[..], &head.target[..]), (&b"POST"[..], &b"/v1/chat?x=1"[..]));
         assert_eq!(head.version, Version::Http11);
-        assert_eq!(head.fields.get("x-empty").unwrap(), "");
-        assert_eq!(head.fields.get("x-two").unwrap(), "b c");
+        assert_eq!(head.fields.get("x-empty").unwrap(), b"");
+        assert_eq!(head.fields.get("x-two").unwrap(), b"b c");
     }
 
     #[test]

@@ -59,7 +59,7 @@ impl Collector {
 /// and those named in `and_without` (in lower case). Names become lower case.
 pub fn fields(fields: &Fields, and_without: &[&str]) -> Result<HeaderMap, Unsendable> {
     let nominated: Vec<_> = fields.tokens("connection").collect();
-    let mut map = HeaderMap::with_capacity(fields.iter().count());
+    let mut map = HeaderMap::with_capacity(fields.count());
     for field in fields.iter() {
         let is = |name: &[u8]| field.name.eq_ignore_ascii_case(name);
         let left_out = CONNECTION_SPECIFIC.iter().chain(and_without);
@@ -68,9 +68,8 @@ pub fn fields(fields: &Fields, and_without: &[&str]) -> Result<HeaderMap, Unsend
         {
             continue;
         }
-        let name = HeaderName::from_bytes(&field.name).map_err(|_| Unsendable("field names"))?;
-        let value = HeaderValue::from_maybe_shared(field.value.clone())
-            .map_err(|_| Unsendable("field values"))?;
+        let name = HeaderName::from_bytes(field.name).map_err(|_| Unsendable("field names"))?;
+        let value = HeaderValue::from_bytes(field.value).map_err(|_| Unsendable("field values"))?;
         map.try_append(name, value).map_err(|_| Unsendable("number of fields"))?;
     }
     Ok(map)

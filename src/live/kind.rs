@@ -38,7 +38,7 @@ impl Kind {
         };
         match framing {
             Framing::None => Self::Http,
-            _ if fields.get("content-type").is_some_and(|value| media_type(value)) => Self::Sse,
+            _ if fields.get("content-type").is_some_and(media_type) => Self::Sse,
             Framing::Length(_) => Self::Http,
             Framing::Chunked | Framing::UntilClose => Self::Stream,
         }

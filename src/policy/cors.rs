@@ -88,7 +88,7 @@ fn allow(rules: &Cors, head: &RequestHead, fields: &mut Vec<Field>) -> bool {
     let Some(origin) = origin.filter(|origin| is_listed(&rules.origins, origin)) else {
         return false;
     };
-    fields.push((ALLOW_ORIGIN, origin.clone()));
+    fields.push((ALLOW_ORIGIN, Bytes::copy_from_slice(origin)));
     if rules.credentials {
         fields.push(("Access-Control-Allow-Credentials", Bytes::from_static(b"true")));
     }

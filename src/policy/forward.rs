@@ -55,17 +55,17 @@ impl Question {
         if !rules.headers.iter().any(|name| name == "user-agent") {
             fields.append("User-Agent", "longwire-auth");
         }
-        fields.append("X-Forwarded-Method", head.method.clone());
+        fields.append("X-Forwarded-Method", &head.method);
         fields.append("X-Forwarded-Proto", scheme);
-        fields.append("X-Forwarded-Host", head.fields.get("host").cloned().unwrap_or_default());
-        fields.append("X-Forwarded-Uri", target.to_owned());
+        fields.append("X-Forwarded-Host", head.fields.get("host").unwrap_or_default());
+        fields.append("X-Forwarded-Uri", target);
         if let Some(address) = address {
             fields.append("X-Forwarded-For", address.to_string());
         }
         let mut has_credentials = false;
         for name in &rules.headers {
             for value in head.fields.all(name) {
-                fields.append(name.clone(), value.clone());
+                fields.append(name, value);
                 has_credentials = true;
             }
         }
@@ -87,19 +87,18 @@ impl Verdict {
         match answer.status {
             200..=299 => {
                 let name = answer.fields.get(&rules.principal_header);
-                Self::In(name.and_then(|name| Principal::new(name)))
+                Self::In(name.and_then(Principal::new))
             }
             401 => {
                 let mut room = CHALLENGES_MAX_BYTES;
-                let mut fits = |challenge: &&Bytes| {
+                let mut fits = |challenge: &&[u8]| {
                     let left = room.checked_sub(challenge.len());
                     room = left.unwrap_or(room);
                     left.is_some()
                 };
                 let all = answer.fields.all("www-authenticate").take(CHALLENGES_MAX);
-                // Copied: a slice would keep the whole head for as long as it is remembered.
-                let copies = all.filter(|one| fits(one)).map(|one| Bytes::copy_from_slice(one));
-                Self::Unauthorized(copies.collect())
+                let kept = all.filter(|one| fits(one)).map(Bytes::copy_from_slice);
+                Self::Unauthorized(kept.collect())
             }
             403 => Self::Forbidden,
             _ => Self::Unavailable,
@@ -168,7 +167,7 @@ mod tests {
         let rules = ForwardAuth { headers: vec!["user-agent".to_owned()], ..rules() };
         let question = Question::new(&rules, &head, ("http", "/"), None);
         let shown: Vec<_> = question.fields.all("user-agent").collect();
-        assert_eq!(shown, ["x"]);
+        assert_eq!(shown, [b"x"]);
     }
 
     #[test]

@@ -156,7 +156,7 @@ mod tests {
         let text = "GET http://b:81/ HTTP/1.1\r\nHost: B:81\r\n\r\n";
         let mut head = parse_request(text.as_bytes()).unwrap().unwrap().0;
         admit(&mut head).unwrap();
-        assert_eq!(head.fields.all("host").collect::<Vec<_>>(), ["b:81"]);
+        assert_eq!(head.fields.all("host").collect::<Vec<_>>(), [b"b:81"]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub fn of_request(
 ) -> Option<u64> {
     let Balance::Hash(key) = balance else { return None };
     match key {
-        HashKey::Header(name) => head.fields.get(name).map(|value| hash_key(value)),
+        HashKey::Header(name) => head.fields.get(name).map(hash_key),
         HashKey::Cookie(name) => cookie(head, name).map(hash_key),
         HashKey::Query(name) => {
             query(&admitted.target, name).map(|value| hash_key(value.as_bytes()))

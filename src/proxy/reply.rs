@@ -191,16 +191,16 @@ impl<'a> Reply<'a> {
     /// The bytes to send.
     pub fn encode(&self) -> Vec<u8> {
         let mut fields = Fields::with_capacity(6);
-        fields.append("Date", self.date.to_owned());
+        fields.append("Date", self.date);
         if self.has_body() {
             fields.append("Content-Type", self.content_type);
             fields.append("Content-Length", self.body.len().to_string());
         }
         if !self.request_id.is_empty() {
-            fields.append("X-Request-Id", Bytes::copy_from_slice(self.request_id.as_bytes()));
+            fields.append("X-Request-Id", self.request_id);
         }
         for (name, value) in self.fields.iter().chain(self.more_fields) {
-            fields.append(*name, value.clone());
+            fields.append(name, value);
         }
         if let Some(seconds) = self.retry_after {
             fields.append("Retry-After", seconds.to_string());

@@ -62,9 +62,9 @@ fn check_websocket(
     if !matches!(admitted.framing, Framing::None | Framing::Length(0)) {
         return Err(Denial::bad_request("a WebSocket handshake has no body"));
     }
-    let keys: Vec<&[u8]> = head.fields.all("sec-websocket-key").map(|key| &key[..]).collect();
+    let keys: Vec<&[u8]> = head.fields.all("sec-websocket-key").collect();
     let versions: Vec<_> = head.fields.all("sec-websocket-version").collect();
-    let version = if versions.len() == 1 { Some(&versions[0][..]) } else { None };
+    let version = if versions.len() == 1 { Some(versions[0]) } else { None };
     handshake::check(version, &keys).map_err(|error| {
         let mut denial = Denial::new(error.status(), "websocket_handshake", error.to_string());
         if error == HandshakeError::Version {
@@ -114,7 +114,7 @@ pub fn encode_greeting(mut head: ResponseHead, wanted: &Wanted, own: &[OwnField]
 
 /// The machine for a WebSocket that was agreed on, for `seed` see [`WebSocket::new`].
 pub fn websocket(head: &ResponseHead, rules: &Proxy, seed: u64, began: Instant) -> WebSocket {
-    let extensions = head.fields.all("sec-websocket-extensions").map(|value| &value[..]);
+    let extensions = head.fields.all("sec-websocket-extensions");
     let (rsv1, rsv23) = handshake::extensions(extensions);
     let max_frame = rules.websocket.max_frame;
     let tracker = |masked| Tracker::new(Rules { masked, max_frame, rsv1, rsv23 });

@@ -6,7 +6,7 @@ const SPAN: &str = "1234567890123456";
 fn fields(list: &[(&'static str, &str)]) -> Fields {
     let mut fields = Fields::default();
     for (name, value) in list {
-        fields.append(*name, (*value).to_owned());
+        fields.append(*name, value);
     }
     fields
 }

@@ -95,10 +95,10 @@ impl Upstream {
 
 fn encode(question: Question<'_>, authority: &str) -> Vec<u8> {
     let Question { method, target, fields, body } = question;
-    let mut all = Fields::with_capacity(fields.iter().count() + 2);
-    all.append("Host", authority.to_owned());
+    let mut all = Fields::with_capacity(fields.count() + 2);
+    all.append("Host", authority);
     for field in fields.iter() {
-        all.append(field.name.clone(), field.value.clone());
+        all.append(field.name, field.value);
     }
     if !body.is_empty() {
         all.append("Content-Length", body.len().to_string());

@@ -85,7 +85,7 @@ pub(super) fn translate<B>(
         Some(tunnel) => {
             head.fields.append("connection", "Upgrade");
             head.fields.append("upgrade", "websocket");
-            head.fields.append("sec-websocket-key", tunnel.key().to_owned());
+            head.fields.append("sec-websocket-key", tunnel.key());
             Framing::UntilClose
         }
         None if *request.method() == Method::CONNECT => Framing::None,

@@ -38,7 +38,7 @@ impl Tunnel {
     pub(super) fn is_answered_by(&self, fields: &Fields) -> bool {
         let mut answers = fields.all("sec-websocket-accept");
         let expected = handshake::accept(self.key.as_bytes());
-        let right = answers.next().is_some_and(|answer| *answer == expected);
+        let right = answers.next().is_some_and(|answer| answer == expected.as_bytes());
         right && answers.next().is_none() && fields.has_token("upgrade", "websocket")
     }
 }

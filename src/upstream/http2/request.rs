@@ -21,11 +21,11 @@ pub(super) fn translate(head: &RequestHead, https: bool) -> Result<Request<()>, 
     if method == Method::CONNECT {
         return Err(Unsendable("method"));
     }
-    let host = head.fields.get("host").cloned().unwrap_or_default();
+    let host = head.fields.get("host").unwrap_or_default();
     let scheme = if https { Scheme::HTTPS } else { Scheme::HTTP };
     let uri = Uri::builder()
         .scheme(scheme)
-        .authority(Authority::from_maybe_shared(host).map_err(|_| Unsendable("Host"))?)
+        .authority(Authority::try_from(host).map_err(|_| Unsendable("Host"))?)
         .path_and_query(path(&head.target)?)
         .build()
         .map_err(|_| Unsendable("target"))?;

@@ -26,7 +26,7 @@ fn text(translated: &Translated) -> String {
     );
     for field in head.fields.iter() {
         let (name, value) =
-            (String::from_utf8_lossy(&field.name), String::from_utf8_lossy(&field.value));
+            (String::from_utf8_lossy(field.name), String::from_utf8_lossy(field.value));
         out.push_str(&format!("{name}: {value}\n"));
     }
     out
