@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::Serialize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, RwLock, Semaphore, watch};
 
 use control::Control;
 use wish::Wish;
@@ -76,6 +76,9 @@ pub struct Process {
     pub started: Instant,
     /// Places for those who are told what changes.
     pub watchers: Arc<Semaphore>,
+    /// Held for reading until an answer has been written: who asked the process to end wants to
+    /// hear that it does.
+    pub answering: RwLock<()>,
 }
 
 /// How a request is answered.
@@ -344,6 +347,7 @@ impl AdminApp {
             if *outdated.borrow() {
                 break;
             }
+            let answering = self.process.answering.read().await;
             let (served, to_head, keep_alive) = match &head {
                 Err(denial) => (denial.clone().into(), false, false),
                 Ok((head, admitted)) => (
@@ -358,6 +362,7 @@ impl AdminApp {
             let answer = match served {
                 Served::Whole(answer) => answer,
                 Served::Live(place) => {
+                    drop(answering);
                     tokio::select! {
                         () = live::feed(&mut client, Arc::clone(&self)) => {}
                         _ = outdated.wait_for(|&outdated| outdated) => {}

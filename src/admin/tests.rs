@@ -29,6 +29,7 @@ async fn answer_of(token: Option<&str>, allow_kill: bool, request: &str) -> u16 
     // Nobody hears.
     let (control, _) = Control::new();
     let process = Process {
+        answering: RwLock::default(),
         metrics,
         shared,
         ready: AtomicBool::new(false),

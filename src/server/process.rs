@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::{RwLock, Semaphore, mpsc, watch};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::accept::Places;
 use super::current::Current;
@@ -44,6 +44,9 @@ pub(super) const ADMIN_KEEPALIVE: TcpKeepalive = TcpKeepalive {
 /// Connections of the admin address at once. They are not counted among those of clients, so that
 /// operators get in when nobody else does.
 const ADMIN_MAX_CONNECTIONS: usize = 256;
+
+/// How long the end waits for answers that operators are getting.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Why a process does not serve any more.
 enum Ending {
@@ -97,6 +100,7 @@ impl Serving {
             control,
             started: clock::now(),
             watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
+            answering: RwLock::default(),
         };
         let mut serving = Self {
             file: file.map(Path::to_owned),
@@ -164,6 +168,8 @@ impl Serving {
         let draining = async {
             drain(&rules, &registry, &mut self.listeners, &self.common.places).await;
             self.export.finish().await;
+            // Those who have asked, for the end perhaps, get their answers.
+            let _ = timeout(LAST_ANSWERS, self.process.answering.write()).await;
         };
         tokio::select! {
             () = draining => {}

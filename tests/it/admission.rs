@@ -409,8 +409,8 @@ async fn endless_chunk_extensions_and_trailers_are_refused() {
         "1;x\r\na\r\n".to_owned() + &format!("1;{}\r\na\r\n", "x".repeat(4000)).repeat(5),
         format!("0\r\n{}", format!("X: {}\r\n", "x".repeat(4000)).repeat(5)),
     ] {
+        // Whether it gets the head depends on what of the body came with that.
         let upstream = Upstream::serve(|mut upstream| async move {
-            upstream.head().await;
             upstream.closed().await;
         })
         .await;
