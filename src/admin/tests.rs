@@ -29,7 +29,6 @@ async fn answer_of(token: Option<&str>, allow_kill: bool, request: &str) -> u16 
     // Nobody hears.
     let (control, _) = Control::new();
     let process = Process {
-        answering: RwLock::default(),
         metrics,
         shared,
         ready: AtomicBool::new(false),
@@ -37,6 +36,7 @@ async fn answer_of(token: Option<&str>, allow_kill: bool, request: &str) -> u16 
         replaced: watch::Sender::new(false),
         started: crate::clock::now(),
         watchers: Arc::new(Semaphore::new(1)),
+        answering: RwLock::default(),
     };
     let pages = process.shared.snapshot.load().config.metrics.clone();
     let app = Arc::new(AdminApp::new(admin, pages, Arc::new(process)));

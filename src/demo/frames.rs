@@ -14,10 +14,10 @@ pub const MESSAGE_MAX_BYTES: usize = 4096;
 
 /// The fields of the 101, if the request is a good handshake.
 pub fn handshake(head: &RequestHead) -> Option<Fields> {
-    let values = |name| head.fields.all(name);
-    let keys: Vec<_> = values("sec-websocket-key").collect();
-    let version = values("sec-websocket-version").next();
-    if !handshake::is_websocket(&head.method, values("upgrade"), values("connection")) {
+    let asked = &head.fields;
+    let keys: Vec<_> = asked.all("sec-websocket-key").collect();
+    let version = asked.get("sec-websocket-version");
+    if !handshake::is_websocket(&head.method, asked.all("upgrade"), asked.all("connection")) {
         return None;
     }
     handshake::check(version, &keys).ok()?;

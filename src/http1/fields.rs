@@ -40,35 +40,38 @@ const TYPICAL_BYTES: usize = 40;
 impl Fields {
     /// An empty list with room for `capacity` fields.
     pub fn with_capacity(capacity: usize) -> Self {
-        let text = Vec::with_capacity(capacity * TYPICAL_BYTES);
-        Self { text, lines: Vec::with_capacity(capacity) }
+        Self::of_text(&[], 0, capacity)
+    }
+
+    /// With that text, and room for `count` fields in it and `more`.
+    fn of_text(from: &[u8], count: usize, more: usize) -> Self {
+        let mut text = Vec::with_capacity(from.len() + more * TYPICAL_BYTES);
+        text.extend_from_slice(from);
+        Self { text, lines: Vec::with_capacity(count + more) }
     }
 
     /// Those of a head, each a name and a value that are parts of its text, `raw`; with room for
     /// `more`.
     pub(super) fn parsed<'r>(
         raw: &'r [u8],
-        fields: impl ExactSizeIterator<Item = (&'r [u8], &'r [u8])>,
+        parts: impl ExactSizeIterator<Item = (&'r [u8], &'r [u8])>,
         more: usize,
     ) -> Self {
-        let mut text = Vec::with_capacity(raw.len() + more * TYPICAL_BYTES);
-        text.extend_from_slice(raw);
-        let mut lines = Vec::with_capacity(fields.len() + more);
+        let mut fields = Self::of_text(raw, parts.len(), more);
         let span = |part: &[u8]| match part.is_empty() {
             true => Span::new(0, 0),
             false => Span::new(part.as_ptr() as usize - raw.as_ptr() as usize, part.len()),
         };
-        lines.extend(fields.map(|(name, value)| Line { name: span(name), value: span(value) }));
-        Self { text, lines }
+        let lines = parts.map(|(name, value)| Line { name: span(name), value: span(value) });
+        fields.lines.extend(lines);
+        fields
     }
 
     /// A copy with room for `more`.
     pub fn with_room(&self, more: usize) -> Self {
-        let mut text = Vec::with_capacity(self.text.len() + more * TYPICAL_BYTES);
-        text.extend_from_slice(&self.text);
-        let mut lines = Vec::with_capacity(self.lines.len() + more);
-        lines.extend_from_slice(&self.lines);
-        Self { text, lines }
+        let mut copy = Self::of_text(&self.text, self.count(), more);
+        copy.lines.extend_from_slice(&self.lines);
+        copy
     }
 
     /// How many there are.

@@ -108,10 +108,9 @@ impl Upload {
     }
 
     fn keep(&mut self, data: &[u8]) {
+        let fits = self.can_keep(data.len());
         match &mut self.kept {
-            Some(kept) if kept.len() + data.len() <= self.keep_max_bytes => {
-                kept.extend_from_slice(data);
-            }
+            Some(kept) if fits => kept.extend_from_slice(data),
             _ => self.kept = None,
         }
     }
