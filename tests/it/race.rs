@@ -1,15 +1,16 @@
 //! The keep-alive race: the upstream closes an idle connection just as it is used again.
 //!
 //! Clients send together in waves, one pool of the proxy for each group of them, so that every
-//! connection of a pool has been idle for the same time when the next wave takes it. That time is
-//! the server's own (measured first) ± 20 ms; every other wave aims at the very edge, which is found
-//! by going later after a wave whose connections were still open, and earlier after one that was
-//! too late.
+//! connection of a pool has been idle for the same time when the next wave takes it. Every other
+//! wave sweeps over 120 ms around the server's own time (measured first); the share of connections
+//! that were still open says where the edge is, which the waves between aim at. An idle client sees
+//! its connection closed later than that: a server that sleeps wakes late, but a request wakes it.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -30,6 +31,11 @@ const SMALL: usize = 100;
 const KEPT: usize = 200 << 10;
 /// More than `replay_body`.
 const NOT_KEPT: usize = 2 << 20;
+
+/// From when to when, in µs from the server's own time.
+const SWEEP: Range<i64> = -90_000..30_000;
+/// How far to both sides of the edge a wave goes that aims at it, in µs.
+const AIM: i64 = 2_000;
 
 /// What is sent.
 #[derive(Clone, Copy)]
@@ -85,7 +91,8 @@ async fn race(server: &[&str], plan: Plan) -> Outcome {
     outcome.replays = replays(&proxy).await;
     let counts = counts(server.address).await;
     let asked = shared.numbers.load(Ordering::SeqCst);
-    println!("{plan:?} after {aim:?} ± 20 ms: {outcome:?}, the server counted {counts}");
+    let edge = shared.edge();
+    println!("{plan:?} after {aim:?} {edge:+} µs: {outcome:?}, the server counted {counts}");
     assert_eq!(counts["twice"], Value::Array(Vec::new()), "handled twice: {counts}");
     let handled = counts["numbers"].as_u64().unwrap();
     let failed = outcome.errors.values().sum::<u64>();
@@ -100,11 +107,21 @@ fn is_honest(outcome: &Outcome) {
     assert!(outcome.errors.keys().all(told), "{:?}", outcome.errors);
 }
 
-/// The same where nobody may notice anything, and something must have happened.
+/// Nobody notices anything, and something must have happened.
 async fn nobody_notices(server: &[&str], plan: Plan) {
     let outcome = race(server, plan).await;
     assert_eq!(outcome.errors, BTreeMap::new(), "errors among {} requests", outcome.raced);
     assert!(outcome.replays > 0.0, "no connection was lost: this proved nothing");
+}
+
+/// The same for a machine that has other things to do: a server so starved that it closes with a
+/// request unread in its socket cannot be told from one that read it, and its client is told so.
+async fn hardly_anybody_notices(server: &[&str], plan: Plan) {
+    let outcome = race(server, plan).await;
+    is_honest(&outcome);
+    let told = outcome.errors.values().sum::<u64>();
+    assert!(told * 100 <= outcome.raced as u64, "{told} of {} were lost", outcome.raced);
+    assert!(outcome.replays > 4.0 * told as f64, "{} replays", outcome.replays);
 }
 
 impl std::fmt::Debug for Plan {
@@ -119,8 +136,9 @@ impl std::fmt::Debug for Plan {
 struct Shared {
     /// How long the server lets a connection idle.
     aim: Duration,
-    /// Where the edge was found to be, in µs from there.
-    edge: AtomicI64,
+    /// Connections that sweeps took, and how many of them were still open.
+    swept: AtomicI64,
+    open: AtomicI64,
     /// Numbers given to requests so far.
     numbers: AtomicU64,
 }
@@ -128,21 +146,30 @@ struct Shared {
 impl Shared {
     /// How long the wave of that number is to let its connections idle.
     fn idle(&self, group: usize, wave: usize) -> Duration {
-        let offset = if (group + wave).is_multiple_of(2) {
-            // Anything within ± 20 ms, evenly: multiples of a number prime to 40,001.
-            (group * 7919 + wave * 104_729) as i64 % 40_001 - 20_000
-        } else {
-            self.edge.load(Ordering::SeqCst).clamp(-19_000, 19_000)
-                + (group * 331 + wave * 97) as i64 % 1001
-                - 500
+        // Anywhere in between, evenly: multiples of a prime.
+        let step = (group * 7919 + wave * 104_729) as i64;
+        let offset = match is_sweep(wave) {
+            true => SWEEP.start + step % (SWEEP.end - SWEEP.start),
+            false => self.edge() + step % (2 * AIM) - AIM,
         };
         let aim = i64::try_from(self.aim.as_micros()).unwrap();
         Duration::from_micros((aim + offset).try_into().unwrap())
     }
 
-    fn found(&self, still_open: bool) {
-        self.edge.fetch_add(if still_open { 300 } else { -300 }, Ordering::SeqCst);
+    /// Where the edge is, in µs from the aim.
+    fn edge(&self) -> i64 {
+        let swept = self.swept.load(Ordering::SeqCst).max(1);
+        SWEEP.start + (SWEEP.end - SWEEP.start) * self.open.load(Ordering::SeqCst) / swept
     }
+
+    fn found(&self, open: usize, of: usize) {
+        self.open.fetch_add(i64::try_from(open).unwrap(), Ordering::SeqCst);
+        self.swept.fetch_add(i64::try_from(of).unwrap(), Ordering::SeqCst);
+    }
+}
+
+fn is_sweep(wave: usize) -> bool {
+    wave.is_multiple_of(2)
 }
 
 /// Clients of one pool, which send together.
@@ -177,8 +204,8 @@ impl Group {
             let reused = self.wave(&shared).await;
             self.outcome.raced += self.members.len();
             self.outcome.reused = before + reused;
-            if (self.number + wave) % 2 == 1 {
-                shared.found(2 * reused > self.members.len());
+            if is_sweep(wave) {
+                shared.found(reused, self.members.len());
             }
         }
         self.outcome
@@ -315,15 +342,15 @@ async fn replays(proxy: &Proxy) -> f64 {
 }
 
 #[tokio::test]
-async fn a_thousand_posts_into_the_race_with_uvicorn_are_each_handled_once() {
+async fn a_thousand_posts_into_the_race_with_uvicorn_are_replayed() {
     let plan = Plan { groups: 100, members: 5, waves: 2, bodies: &[SMALL, KEPT] };
-    nobody_notices(UVICORN, plan).await;
+    hardly_anybody_notices(UVICORN, plan).await;
 }
 
 #[tokio::test]
-async fn two_thousand_posts_into_the_race_with_node_are_each_handled_once() {
+async fn two_thousand_posts_into_the_race_with_node_are_replayed() {
     let plan = Plan { groups: 50, members: 5, waves: 8, bodies: &[SMALL, KEPT] };
-    nobody_notices(HASTY_NODE, plan).await;
+    hardly_anybody_notices(HASTY_NODE, plan).await;
 }
 
 #[tokio::test]
