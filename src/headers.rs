@@ -11,7 +11,7 @@ use crate::http1::encode::decimal;
 use crate::http1::fields::{Field, Fields};
 use crate::http1::framing::{self, Framing};
 use crate::http1::head::{RequestHead, ResponseHead, Version};
-use crate::syntax::name::{HOP_BY_HOP, is_twin};
+use crate::syntax::name::{HOP_BY_HOP, is_twin, mark, marks};
 use crate::trace::Trace;
 
 /// Our member of `Via` (RFC 9110 §7.6.3: a pseudonym will do) for a message that came in a version.
@@ -322,9 +322,11 @@ fn hop_by_hop(fields: &Fields, auth: &Auth) -> impl Fn(&[u8]) -> bool + use<> {
         .map(<[u8]>::to_ascii_lowercase)
         .filter(|name| !stays(name))
         .collect();
+    const MARKS: u64 = marks(&HOP_BY_HOP);
     move |field| {
         let is = |name: &[u8]| field.eq_ignore_ascii_case(name);
-        HOP_BY_HOP.iter().any(|name| is(name.as_bytes())) || listed.iter().any(|name| is(name))
+        MARKS & mark(field) != 0 && HOP_BY_HOP.iter().any(|name| is(name.as_bytes()))
+            || listed.iter().any(|name| is(name))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Writes heads and chunks. What goes out is built from parsed values, never copied as it came.
+//! Writes heads and chunks. What goes out is what was parsed, never what came and was not.
 
 use super::fields::Fields;
 
@@ -37,11 +37,8 @@ pub fn chunk(out: &mut Vec<u8>, data: &[u8]) {
 }
 
 fn field_lines(out: &mut Vec<u8>, fields: &Fields) {
-    for field in fields.iter() {
-        out.extend_from_slice(field.name);
-        out.extend_from_slice(b": ");
-        out.extend_from_slice(field.value);
-        out.extend_from_slice(b"\r\n");
+    for piece in fields.pieces() {
+        out.extend_from_slice(piece);
     }
     out.extend_from_slice(b"\r\n");
 }

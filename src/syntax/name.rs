@@ -14,6 +14,24 @@ pub const HOP_BY_HOP: [&str; 9] = [
     "upgrade",
 ];
 
+/// A bit that a name has in any case, and others rarely: where it is missing, the name is not.
+#[inline]
+pub const fn mark(name: &[u8]) -> u64 {
+    // By the length and the last letter; case is one bit of it.
+    let last = if let [.., last] = name { *last | 0x20 } else { 0 };
+    1 << ((last as usize + 5 * name.len()) % 64)
+}
+
+/// The same for several names.
+pub const fn marks(names: &[&str]) -> u64 {
+    let (mut marks, mut at) = (0, 0);
+    while at < names.len() {
+        marks |= mark(names[at].as_bytes());
+        at += 1;
+    }
+    marks
+}
+
 /// Whether the byte may stand in a token.
 pub fn is_tchar(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
@@ -37,6 +55,18 @@ pub fn is_twin(one: &[u8], other: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn marks_know_no_case() {
+        for name in HOP_BY_HOP.into_iter().chain(["x", "x-_", "x-1"]) {
+            let marks = [name, &name.to_ascii_uppercase()].map(|name| mark(name.as_bytes()));
+            assert_eq!(marks[0], marks[1], "{name}");
+            assert_eq!(marks[0].count_ones(), 1, "{name}");
+        }
+        assert_ne!(mark(b"te"), mark(b"host"));
+        assert_ne!(marks(&["te", "host"]) & mark(b"Host"), 0);
+        assert_eq!(marks(&[]), 0);
+    }
 
     #[test]
     fn twins() {
