@@ -160,21 +160,28 @@ pub fn to_upstream(
 fn forwarded(fields: &mut Fields, host: &[u8], sender: Sender<'_>) {
     let trusted = sender.is_trusted();
     let address = sender.peer.map(|peer| peer.ip().to_canonical());
-    let node = written(address);
-    let (open, close): (&[u8], &[u8]) = match address {
-        Some(IpAddr::V6(_)) => (b"\"[", b"]\""),
-        Some(IpAddr::V4(_)) | None => (b"", b""),
-    };
+    let theirs = |fields: &Fields, name| if trusted { list(fields, name) } else { Vec::new() };
+    let before = theirs(fields, "X-Forwarded-For");
+    fields.set_with("X-Forwarded-For", |text| {
+        text.extend_from_slice(&before);
+        write_address(text, address);
+    });
     let is_text = std::str::from_utf8(host).is_ok() && !host.is_empty();
     let can_be_quoted = is_text && !host.iter().any(|byte| matches!(byte, b'"' | b'\\'));
-    let [before, named, after]: [&[u8]; 3] =
-        if can_be_quoted { [b";host=\"", host, b"\""] } else { [b""; 3] };
-    let scheme = sender.scheme.as_bytes();
-    let element = [b"for=", open, &node, close, b";proto=", scheme, before, named, after].concat();
-    for (name, ours) in [("X-Forwarded-For", node), ("Forwarded", element)] {
-        let chain = if trusted { joined(fields, name, &ours) } else { ours };
-        fields.set(name, chain);
-    }
+    let before = theirs(fields, "Forwarded");
+    fields.set_with("Forwarded", |text| {
+        text.extend_from_slice(&before);
+        let is_bracketed = matches!(address, Some(IpAddr::V6(_)));
+        text.extend_from_slice(if is_bracketed { b"for=\"[" } else { b"for=" });
+        write_address(text, address);
+        text.extend_from_slice(if is_bracketed { b"]\";proto=" } else { b";proto=" });
+        text.extend_from_slice(sender.scheme.as_bytes());
+        if can_be_quoted {
+            text.extend_from_slice(b";host=\"");
+            text.extend_from_slice(host);
+            text.push(b'"');
+        }
+    });
     for (name, ours) in
         [("X-Forwarded-Proto", sender.scheme.as_bytes()), ("X-Forwarded-Host", host)]
     {
@@ -188,35 +195,38 @@ fn forwarded(fields: &mut Fields, host: &[u8], sender: Sender<'_>) {
     }
 }
 
-/// An address as fields have it.
-fn written(address: Option<IpAddr>) -> Vec<u8> {
-    // As many bytes as the longest has, in IPv6.
-    let mut text = Vec::with_capacity(39);
+/// Appends an address as fields have it.
+fn write_address(text: &mut Vec<u8>, address: Option<IpAddr>) {
     match address {
         // Nearly every request has one, and `write!` takes a thousand instructions for it.
         Some(IpAddr::V4(address)) => {
             let [first, rest @ ..] = address.octets();
-            decimal(&mut text, first.into());
+            decimal(text, first.into());
             for octet in rest {
                 text.push(b'.');
-                decimal(&mut text, octet.into());
+                decimal(text, octet.into());
             }
         }
         // Writing into a vector cannot fail.
         Some(IpAddr::V6(address)) => drop(write!(text, "{address}")),
         None => text.extend_from_slice(b"unknown"),
     }
-    text
 }
 
 /// The existing list with one more member.
 fn joined(fields: &Fields, name: &str, member: &[u8]) -> Vec<u8> {
+    let mut list = list(fields, name);
+    list.extend_from_slice(member);
+    list
+}
+
+/// The existing list, ready for one more member.
+fn list(fields: &Fields, name: &str) -> Vec<u8> {
     let mut list = Vec::new();
     for value in fields.all(name) {
         list.extend_from_slice(String::from_utf8_lossy(value).as_bytes());
         list.extend_from_slice(b", ");
     }
-    list.extend_from_slice(member);
     list
 }
 

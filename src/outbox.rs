@@ -24,6 +24,14 @@ impl Outbox {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// Adds to the end what was written for it.
+    pub fn push_all(&mut self, bytes: Vec<u8>) {
+        match self.is_empty() {
+            true => self.bytes = bytes,
+            false => self.push(&bytes),
+        }
+    }
+
     /// Lets `write` add to the end.
     pub fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         write(&mut self.bytes);
@@ -50,7 +58,8 @@ mod tests {
     #[test]
     fn what_is_taken_is_gone_and_memory_with_it() {
         let mut outbox = Outbox::default();
-        outbox.push(b"hello");
+        outbox.push_all(b"he".to_vec());
+        outbox.push_all(b"llo".to_vec());
         outbox.take(2);
         outbox.push(b"!");
         assert_eq!(outbox.rest(), b"llo!");

@@ -21,12 +21,13 @@ use control::Control;
 use wish::Wish;
 
 use crate::client::{Accepted, Client};
+use crate::clock;
 use crate::config::model::{self, Admin, Bind};
 use crate::http1::framing::Framing;
 use crate::http1::head::{RequestHead, Version};
 use crate::policy::digest::same;
 use crate::proxy::admit::{Admitted, admit};
-use crate::proxy::app::{Shared, date, parse_head};
+use crate::proxy::app::{Parsed, Shared, date, parse_head};
 use crate::proxy::reply::{Denial, OwnField, Reply};
 use crate::telemetry::metrics::Metrics;
 
@@ -152,7 +153,7 @@ impl AdminApp {
         // A page of the configuration's own, such as metrics at /, goes before it.
         if self.admin.dashboard && dashboard::is_at(path) && self.page_at(path).is_none() {
             return match head.method.as_ref() {
-                b"GET" | b"HEAD" => dashboard::page().into(),
+                "GET" | "HEAD" => dashboard::page().into(),
                 _ => Answer::not_allowed("GET, HEAD").into(),
             };
         }
@@ -339,11 +340,11 @@ impl AdminApp {
             // keeps a connection is to ask the process that serves.
             let head = tokio::select! {
                 biased;
-                head = tokio::time::timeout(LIMIT, read_head(&mut client)) => head,
+                head = read_head(&mut client) => head,
                 _ = replaced.wait_for(|&replaced| replaced) => break,
                 _ = outdated.wait_for(|&outdated| outdated) => break,
             };
-            let Ok(Some(head)) = head else { break };
+            let Some(head) = head else { break };
             if *outdated.borrow() {
                 break;
             }
@@ -393,10 +394,11 @@ async fn send(client: &mut Client, answer: &Answer, keep_alive: bool, to_head: b
     client.write_all(&reply.encode(), LIMIT).await.is_ok()
 }
 
-/// The next request, or `None` at the connection's end.
+/// The next request, or `None` at the connection's end, or if it does not come in time.
 async fn read_head(client: &mut Client) -> Option<Result<(RequestHead, Admitted), Denial>> {
-    let mut head = match parse_head(client, HEAD_MAX_BYTES).await {
-        Ok(head) => head?,
+    let mut head = match parse_head(client, HEAD_MAX_BYTES, clock::now() + LIMIT).await {
+        Ok(Parsed::Head(head)) => head,
+        Ok(Parsed::End | Parsed::Late) => return None,
         Err(denial) => return Some(Err(denial)),
     };
     Some(admit(&mut head).map(|admitted| (head, admitted)))

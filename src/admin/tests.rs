@@ -34,7 +34,7 @@ async fn answer_of(token: Option<&str>, allow_kill: bool, request: &str) -> u16 
         ready: AtomicBool::new(false),
         control,
         replaced: watch::Sender::new(false),
-        started: crate::clock::now(),
+        started: clock::now(),
         watchers: Arc::new(Semaphore::new(1)),
         answering: RwLock::default(),
     };

@@ -2,8 +2,10 @@
 //!
 //! [`socket`] is what was accepted, [`proxy_header`] what a proxy in front may have put before
 //! everything else, [`tls`] the server's side of TLS, [`http2`] one connection for many requests,
-//! [`transport`] whatever carries requests, in the shape of an HTTP/1.1 connection.
+//! [`transport`] whatever carries requests, in the shape of an HTTP/1.1 connection, [`alarm`] the
+//! one timer of whoever waits for it.
 
+pub mod alarm;
 pub mod http2;
 pub mod proxy_header;
 pub mod socket;
@@ -15,12 +17,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
+use self::alarm::Alarm;
 use self::socket::Socket;
 pub use self::transport::Transport;
+use crate::clock;
 use crate::http1::body::{BodyDecoder, Piece};
 use crate::http1::framing::Framing;
 use crate::scratch;
@@ -55,6 +59,19 @@ pub struct Client {
     transport: Transport,
     /// Read, but not used yet.
     pub inbox: Vec<u8>,
+    /// Wakes the task that serves it.
+    pub alarm: Alarm,
+}
+
+/// What came of waiting for more input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    /// There is more.
+    More,
+    /// The connection's end.
+    End,
+    /// Nothing came in time.
+    Late,
 }
 
 impl Client {
@@ -65,13 +82,13 @@ impl Client {
             Transport::Plain(socket) => socket.take_ahead(),
             _ => Vec::new(),
         };
-        Self { transport, inbox }
+        Self { transport, inbox, alarm: Alarm::default() }
     }
 
     /// What carries it, with what was read of it and not used: only a bare socket can take that
     /// back.
     pub fn into_transport(self) -> Transport {
-        let Self { mut transport, inbox } = self;
+        let Self { mut transport, inbox, .. } = self;
         if let Transport::Plain(socket) = &mut transport {
             socket.put_back(inbox);
         }
@@ -83,6 +100,22 @@ impl Client {
         let read =
             poll_fn(|cx| scratch::with(|scratch| self.poll_read_ahead(cx, &mut scratch.read)));
         matches!(read.await, Ok(count) if count > 0)
+    }
+
+    /// The same, for no longer than until `deadline`.
+    pub async fn read_more_by(&mut self, deadline: Instant) -> Input {
+        self.alarm.silence();
+        self.alarm.ring_by(deadline);
+        poll_fn(|cx| {
+            let read = scratch::with(|scratch| self.poll_read_ahead(cx, &mut scratch.read));
+            match read {
+                Poll::Ready(Ok(count)) if count > 0 => Poll::Ready(Input::More),
+                Poll::Ready(_) => Poll::Ready(Input::End),
+                Poll::Pending if self.alarm.is_due(clock::now()) => Poll::Ready(Input::Late),
+                Poll::Pending => self.alarm.poll(cx).map(|()| Input::Late),
+            }
+        })
+        .await
     }
 
     /// Reads and forgets a body that nobody wants, of `most` bytes with its framing; says whether

@@ -54,12 +54,12 @@ impl Connection {
         while let Some((head, body)) = self.request().await? {
             let path = head.target.split(|&byte| byte == b'?').next().unwrap_or_default();
             match (head.method.as_ref(), path) {
-                (b"GET", b"/") => self.whole(200, "text/html; charset=utf-8", PAGE).await?,
-                (b"GET", b"/v1/models") => {
+                ("GET", b"/") => self.whole(200, "text/html; charset=utf-8", PAGE).await?,
+                ("GET", b"/v1/models") => {
                     self.whole(200, "application/json", &script::models()).await?;
                 }
-                (b"POST", b"/v1/chat/completions") => self.chat(&Wish::parse(&body)).await?,
-                (b"GET", b"/room") => match frames::handshake(&head) {
+                ("POST", b"/v1/chat/completions") => self.chat(&Wish::parse(&body)).await?,
+                ("GET", b"/room") => match frames::handshake(&head) {
                     Some(fields) => return self.enter_room(&fields).await,
                     None => self.refuse(400, "a WebSocket, not a page").await?,
                 },

@@ -55,10 +55,10 @@ impl Fields {
         parts: impl ExactSizeIterator<Item = (&'r [u8], &'r [u8])>,
         more: usize,
     ) -> Self {
-        let mut fields = Self::with_capacity(0);
-        fields.text.reserve(raw.len() + more * TYPICAL_BYTES);
-        fields.text.extend_from_slice(raw);
-        fields.lines.reserve(parts.len() + more);
+        let mut text = Vec::with_capacity(raw.len() + more * TYPICAL_BYTES);
+        text.extend_from_slice(raw);
+        let lines = Vec::with_capacity(parts.len() + more);
+        let mut fields = Self { text, lines, marks: 0 };
         for (name, value) in parts {
             let start = name.as_ptr() as usize - raw.as_ptr() as usize;
             let line = Line::new(start, name.len(), value.len());

@@ -42,6 +42,21 @@ pub struct End {
     pub duration: Duration,
 }
 
+/// Sums of one exchange.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Totals {
+    /// Request body bytes.
+    pub bytes_in: u64,
+    /// Response body bytes, heartbeats included: what the client gets.
+    pub bytes_out: u64,
+    /// Events from the upstream.
+    pub events: u64,
+    /// Heartbeats of our own.
+    pub heartbeats: u64,
+    /// Request read to first body byte written.
+    pub first_byte: Option<Duration>,
+}
+
 /// A number that only goes up.
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);
@@ -68,8 +83,10 @@ impl Moment {
     }
 
     fn set(&self, at: Duration) {
-        let micros = u64::try_from(at.as_micros()).unwrap_or(u64::MAX - 1);
-        self.0.store(micros + 1, Ordering::Relaxed);
+        // `as_micros` counts in 128 bits.
+        let seconds = at.as_secs().saturating_mul(1_000_000);
+        let micros = seconds.saturating_add(at.subsec_micros().into());
+        self.0.store(micros.saturating_add(1), Ordering::Relaxed);
     }
 
     fn unset(&self) {
@@ -304,6 +321,27 @@ impl Stream {
     /// How it ended, if it has.
     pub fn ended(&self) -> Option<End> {
         self.ended.get().copied()
+    }
+
+    /// What came of the client, body and all.
+    pub fn bytes_in(&self) -> u64 {
+        self.bytes_in.get()
+    }
+
+    /// What went to the client.
+    pub fn bytes_out(&self) -> u64 {
+        self.flow.bytes_out.get()
+    }
+
+    /// The sums so far.
+    pub fn totals(&self) -> Totals {
+        Totals {
+            bytes_in: self.bytes_in(),
+            bytes_out: self.bytes_out(),
+            events: self.flow.events_out.get(),
+            heartbeats: self.heartbeats.get(),
+            first_byte: self.first_byte.get(),
+        }
     }
 
     /// All numbers.

@@ -17,7 +17,7 @@ const ALLOW_ORIGIN: &str = "Access-Control-Allow-Origin";
 
 /// The method that a preflight (§3.3.5) asks about; `None` if it is no preflight.
 pub fn asked_method(head: &RequestHead) -> Option<&str> {
-    if head.method.as_ref() != b"OPTIONS" || !head.fields.contains("origin") {
+    if head.method != "OPTIONS" || !head.fields.contains("origin") {
         return None;
     }
     std::str::from_utf8(head.fields.get("access-control-request-method")?).ok()

@@ -55,7 +55,7 @@ impl Question {
         if !rules.headers.iter().any(|name| name == "user-agent") {
             fields.append("User-Agent", "longwire-auth");
         }
-        fields.append("X-Forwarded-Method", &head.method);
+        fields.append("X-Forwarded-Method", &*head.method);
         fields.append("X-Forwarded-Proto", scheme);
         fields.append("X-Forwarded-Host", head.fields.get("host").unwrap_or_default());
         fields.append("X-Forwarded-Uri", target);

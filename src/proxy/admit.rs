@@ -35,7 +35,7 @@ impl Admitted {
 /// Checks a head; normalizes an absolute target into `Host` and origin form.
 pub fn admit(head: &mut RequestHead) -> Result<Admitted, Denial> {
     let framing = framing::of_request(head).map_err(Denial::bad_request)?;
-    if head.method.as_ref() == b"CONNECT" {
+    if head.method == "CONNECT" {
         return Err(Denial::new(405, "method_not_allowed", "CONNECT is not for this proxy"));
     }
     let target = std::str::from_utf8(&head.target)
@@ -55,13 +55,13 @@ pub fn admit(head: &mut RequestHead) -> Result<Admitted, Denial> {
             }
             let path = match &rest[end..] {
                 // RFC 9112 §3.2.4: the asterisk form of a target without a path.
-                "" if head.method.as_ref() == b"OPTIONS" => "*".to_owned(),
+                "" if head.method == "OPTIONS" => "*".to_owned(),
                 path if path.starts_with('/') => path.to_owned(),
                 query => format!("/{query}"),
             };
             (Some((scheme, &rest[..end])), path)
         }
-        _ if target == "*" && head.method.as_ref() == b"OPTIONS" => (None, target.to_owned()),
+        _ if target == "*" && head.method == "OPTIONS" => (None, target.to_owned()),
         _ => return Err(Denial::bad_request("the request target is not a path")),
     };
     let host = host(head)?;

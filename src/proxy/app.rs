@@ -1,8 +1,9 @@
 //! A listener's application: reads requests from a connection, one after the other.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, watch};
@@ -15,7 +16,7 @@ use super::reply::{Denial, Reply};
 use super::snapshot::Snapshot;
 use crate::client::http2::{self, Ended, Exchange, SessionLimits};
 use crate::client::tls::TlsServer;
-use crate::client::{Accepted, Client, Transport};
+use crate::client::{Accepted, Client, Input, Transport};
 use crate::clock;
 use crate::config::model::Listener;
 use crate::headers::Sender;
@@ -176,10 +177,13 @@ impl App {
             return Box::pin(self.serve_http2(transport, peer)).await;
         }
         let mut client = Client::new(transport);
+        // Waited for once, not once for each request.
+        let mut shutdown = pin!(turns_true(self.shutdown.clone()));
         let mut last_look = FIRST_LOOK;
         let mut may_be_http2 = self.tls.is_none() && self.listener.protocols.http2;
         loop {
-            let head = match self.next(&mut client, may_be_http2, last_look).await {
+            let next = self.next(&mut client, shutdown.as_mut(), may_be_http2, last_look);
+            let head = match next.await {
                 Ok(Next::Head(head)) => head,
                 Ok(Next::Http2) => {
                     drop(open);
@@ -248,43 +252,44 @@ impl App {
     }
 
     /// Waits for the next request, or for HTTP/2's preface where it `may_be_http2` ("prior
-    /// knowledge", RFC 9113 §3.3).
+    /// knowledge", RFC 9113 §3.3). A connection that idles is woken by `shutdown`.
     async fn next(
         &self,
         client: &mut Client,
+        shutdown: impl Future<Output = ()>,
         may_be_http2: bool,
         last_look: Duration,
     ) -> Result<Next, Denial> {
-        let mut shutdown = self.shutdown.clone();
-        let has_begun = tokio::select! {
-            biased;
-            begins = timeout(self.listener.keepalive_timeout, begins(client)) => Some(begins),
-            _ = shutdown.wait_for(|&ends| ends) => None,
+        let idles_until = clock::now() + self.listener.keepalive_timeout;
+        let ends = *self.shutdown.borrow();
+        let has_begun = match ends {
+            true => None,
+            false => tokio::select! {
+                biased;
+                has_begun = begins(client, idles_until) => Some(has_begun),
+                () = shutdown => None,
+            },
         };
         let has_begun = match has_begun {
             Some(has_begun) => has_begun,
             // What has come before the end is answered.
-            None => timeout(last_look, begins(client)).await,
+            None => begins(client, clock::now() + last_look).await,
         };
-        if has_begun != Ok(true) {
+        if !has_begun {
             return Ok(Next::End);
         }
         // For the whole head, however slowly it drips.
-        let head = self.next_head(client, may_be_http2);
-        let whole = timeout(self.listener.header_timeout, head).await;
-        whole.unwrap_or_else(|_| {
-            Err(Denial::new(408, "header_timeout", "the request head did not come in time"))
-        })
-    }
-
-    async fn next_head(&self, client: &mut Client, may_be_http2: bool) -> Result<Next, Denial> {
+        let deadline = clock::now() + self.listener.header_timeout;
         // The first byte that differs decides: an HTTP/1.0 request is shorter than the preface.
         if may_be_http2 {
             let is_preface = loop {
                 match http2::preface(&client.inbox) {
                     Some(is_preface) => break is_preface,
-                    None if client.read_more().await => {}
-                    None => return Ok(Next::End),
+                    None => match client.read_more_by(deadline).await {
+                        Input::More => {}
+                        Input::End => return Ok(Next::End),
+                        Input::Late => return Err(late()),
+                    },
                 }
             };
             if is_preface {
@@ -294,8 +299,11 @@ impl App {
         if !self.listener.protocols.http1 {
             return Err(Denial::new(505, "version_not_supported", "only HTTP/2"));
         }
-        let head = parse_head(client, self.listener.max_header_size).await?;
-        Ok(head.map_or(Next::End, Next::Head))
+        match parse_head(client, self.listener.max_header_size, deadline).await? {
+            Parsed::Head(head) => Ok(Next::Head(head)),
+            Parsed::End => Ok(Next::End),
+            Parsed::Late => Err(late()),
+        }
     }
 
     /// Refuses what is not a request, and ends the connection: where the next request would begin
@@ -315,10 +323,19 @@ async fn tell(mut client: Client, denial: &Denial) {
     }
 }
 
+async fn turns_true(mut watched: watch::Receiver<bool>) {
+    // Without a sender the process is at its end.
+    let _ = watched.wait_for(|&is_true| is_true).await;
+}
+
+fn late() -> Denial {
+    Denial::new(408, "header_timeout", "the request head did not come in time")
+}
+
 /// Waits until a request begins: RFC 9112 §2.2 has a server ignore "at least one empty line (CRLF)
 /// received prior to the request-line". More of them than [`EMPTY_LINES_MAX`] count as a part of the
-/// head, with its limits of size and time. `false` is the connection's end.
-async fn begins(client: &mut Client) -> bool {
+/// head, with its limits of size and time. `false` is the connection's end, or the `deadline`.
+async fn begins(client: &mut Client, deadline: Instant) -> bool {
     let mut left = EMPTY_LINES_MAX;
     loop {
         while left > 0 && client.inbox.starts_with(b"\r\n") {
@@ -328,15 +345,29 @@ async fn begins(client: &mut Client) -> bool {
         if !client.inbox.is_empty() && client.inbox != b"\r" {
             return true;
         }
-        if !client.read_more().await {
+        if client.read_more_by(deadline).await != Input::More {
             return false;
         }
     }
 }
 
-/// Takes a head of at most `limit` bytes off the front of what the client sends, waiting for it to
-/// be complete. `Ok(None)` is the connection's end.
-pub async fn parse_head(client: &mut Client, limit: usize) -> Result<Option<RequestHead>, Denial> {
+/// What came of waiting for a head.
+pub enum Parsed {
+    /// It is here.
+    Head(RequestHead),
+    /// The connection's end.
+    End,
+    /// It was not complete in time.
+    Late,
+}
+
+/// Takes a head of at most `limit` bytes off the front of what the client sends, waiting until
+/// `deadline` for it to be complete.
+pub async fn parse_head(
+    client: &mut Client,
+    limit: usize,
+    deadline: Instant,
+) -> Result<Parsed, Denial> {
     loop {
         let parsed = parse_request(&client.inbox).map_err(|error| match error {
             HeadError::Syntax(httparse::Error::TooManyHeaders) => {
@@ -349,7 +380,7 @@ pub async fn parse_head(client: &mut Client, limit: usize) -> Result<Option<Requ
             Some((head, length)) if length <= limit => {
                 client.inbox.drain(..length);
                 client.inbox.shrink_to_fit();
-                return Ok(Some(head));
+                return Ok(Parsed::Head(head));
             }
             None if client.inbox.len() <= limit => {}
             _ => {
@@ -357,8 +388,10 @@ pub async fn parse_head(client: &mut Client, limit: usize) -> Result<Option<Requ
                 return Err(Denial::new(431, "head_too_large", message));
             }
         }
-        if !client.read_more().await {
-            return Ok(None);
+        match client.read_more_by(deadline).await {
+            Input::More => {}
+            Input::End => return Ok(Parsed::End),
+            Input::Late => return Ok(Parsed::Late),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One request and its answer, whoever gives it.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -75,7 +76,7 @@ pub struct Request {
     /// It is among those that have lines in the log even if they go well.
     pub is_sampled: bool,
     /// The method.
-    pub method: String,
+    pub method: Cow<'static, str>,
     /// The path without its query, cut to a decent length.
     pub path: String,
     /// The client's version.
@@ -196,7 +197,7 @@ impl Request {
         attempts: &[Attempt],
         record: impl FnOnce(Kind) -> Record<'r>,
     ) {
-        let (totals, stream) = (meter.totals(), Arc::clone(meter.stream()));
+        let stream = Arc::clone(meter.stream());
         let (kind, duration) = meter.close(reason, status, clock::now());
         let record = record(kind);
         if let (Some(details), Some(end)) = (&self.details, stream.ended()) {
@@ -204,7 +205,7 @@ impl Request {
             let span = Span::of(&record, details, self.started, ended, attempts);
             span.into_iter().for_each(|span| context.shared.spans.push(span));
         }
-        context.snapshot.config.log.access.ended(record, reason, totals, duration);
+        context.snapshot.config.log.access.ended(record, reason, stream.totals(), duration);
     }
 
     /// Its line for the log, as far as the request tells.
@@ -256,7 +257,7 @@ pub fn run<'a>(
             details: has_span.then(|| details::details(context, &head, address)),
             // Not by the id: clients choose theirs, and might choose to be in no log.
             is_sampled: config.log.access.sample.takes(|| ids.random()),
-            method: String::from_utf8_lossy(&head.method).into_owned(),
+            method: head.method.clone(),
             path: String::new(),
             version: head.version,
             keep_alive: false,

@@ -297,7 +297,7 @@ impl Forward<'_> {
         }
         let target = stripped(&admitted.target, &self.rules.strip_prefix);
         let mut out = Vec::with_capacity(512);
-        encode::request_head(&mut out, &head.method, target.as_bytes(), &fields);
+        encode::request_head(&mut out, head.method.as_bytes(), target.as_bytes(), &fields);
         out
     }
 

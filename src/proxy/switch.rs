@@ -55,7 +55,7 @@ fn check_websocket(
     admitted: &Admitted,
     origins: &[Origin],
 ) -> Result<(), Denial> {
-    if head.method.as_ref() != b"GET" {
+    if head.method != "GET" {
         // RFC 6455 §4.1: "The method of the request MUST be GET".
         return Err(Denial::bad_request("a WebSocket handshake is a GET"));
     }

@@ -193,7 +193,7 @@ impl<'f> Tries<'f> {
         } else {
             metrics.on_new.inc()
         }
-        let encoded = self.forward.encode_request(&self.asked, connection.endpoint());
+        let head = self.forward.encode_request(&self.asked, connection.endpoint());
         self.reached.connection = Some(if reused { "reused" } else { "new" });
         let name = connection.endpoint().source().shared_name();
         link.meter().reached(name, reused, now);
@@ -202,8 +202,8 @@ impl<'f> Tries<'f> {
         let risky = !replay::is_idempotent(&self.forward.request.method)
             && connection.may_be_stale(now)
             && self.decide(link, Failure::NotDelivered { reused: true }).is_some();
-        let gate = risky.then(|| Gate::new(encoded.len(), connection.patience())).flatten();
-        link.attach(connection, &encoded, gate, now);
+        let gate = risky.then(|| Gate::new(head.len(), connection.patience())).flatten();
+        link.attach(connection, head, gate, now);
     }
 
     // === An answer ===
@@ -296,7 +296,7 @@ impl<'f> Tries<'f> {
             // Nothing can be put before a response that has begun.
             let passes = self.sent.is_none();
             let interim = passes.then(|| self.forward.encode_interim(*head));
-            link.interim(&interim.unwrap_or_default());
+            link.interim(interim.unwrap_or_default());
             return Next::Wait;
         }
         // An answer to half a head (408, as a rule) is about the connection, not about the request.
@@ -326,7 +326,7 @@ impl<'f> Tries<'f> {
         self.sent = Some((status, answer));
         link.meter().open(answer.kind);
         self.forward.opened(&self.reached, answer.kind, status);
-        link.begin(&self.forward.encode_response(head, answer), body);
+        link.begin(self.forward.encode_response(head, answer), body);
         Next::Done(Answered::Flows)
     }
 
@@ -350,7 +350,7 @@ impl<'f> Tries<'f> {
         self.sent = Some((200, answer));
         link.meter().open(Kind::Sse);
         self.forward.opened(&self.reached, Kind::Sse, 200);
-        link.begin_early(&self.forward.encode_response(early::head(), answer), body);
+        link.begin_early(self.forward.encode_response(early::head(), answer), body);
     }
 
     /// The upstream has answered after the response had begun.

@@ -20,7 +20,6 @@ use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::farewell::Parting;
-use super::alarm::Alarm;
 use super::download::Download;
 use super::gate::{Gate, Look};
 use super::timers::{Due, Timers};
@@ -128,7 +127,6 @@ pub struct Link<'a, U> {
     around: Surroundings<'a>,
     meter: &'a mut Meter,
     client: &'a mut Client,
-    alarm: Alarm,
     to_client: Outbox,
     to_upstream: Outbox,
     /// Upstream bytes behind a head.
@@ -162,6 +160,8 @@ pub struct Link<'a, U> {
     commit_again: bool,
     /// What the upstream receives it acknowledges at once.
     acknowledges_at_once: bool,
+    /// Something may be due before the alarm rings.
+    arms_earlier: bool,
     timers: Timers,
     /// The response body, once the client's head was sent.
     body: Option<Download>,
@@ -200,12 +200,13 @@ impl<'a, U: Wire> Link<'a, U> {
         upload: Upload,
         expects_continue: bool,
     ) -> Self {
+        client.alarm.silence();
         let mut timers = Timers::new(meter.began());
         timers.detached();
         if let Some(after) = around.rules.sse.commit_after {
             timers.hold_until(meter.began() + after);
         }
-        let mut link = Self {
+        Self {
             around,
             timers,
             meter,
@@ -214,11 +215,11 @@ impl<'a, U: Wire> Link<'a, U> {
             head: None,
             body: None,
             upload,
-            alarm: Alarm::default(),
             to_client: Outbox::default(),
             to_upstream: Outbox::default(),
             gate: None,
             acknowledges_at_once: false,
+            arms_earlier: true,
             unflushed: false,
             upstream_unflushed: false,
             read_at: None,
@@ -234,17 +235,15 @@ impl<'a, U: Wire> Link<'a, U> {
             parting: Parting::Unasked,
             ending: None,
             ends_whole: false,
-        };
-        link.arm_earlier();
-        link
+        }
     }
 
     /// Sends the request to `upstream`: its head, encoded, and what was taken of its body before.
     /// Nothing goes past `gate` until it opens.
-    pub fn attach(&mut self, upstream: U, head: &[u8], gate: Option<Gate>, now: Instant) {
+    pub fn attach(&mut self, upstream: U, head: Vec<u8>, gate: Option<Gate>, now: Instant) {
         self.upstream = Some(upstream);
         self.head = Some(Vec::new());
-        self.to_upstream.push(head);
+        self.to_upstream.push_all(head);
         self.to_upstream.push_with(|out| self.upload.repeat(out));
         self.gate = gate;
         self.timers.attached(now);
@@ -297,8 +296,8 @@ impl<'a, U: Wire> Link<'a, U> {
     }
 
     /// Passes on an interim response (or drops it, if `head` is empty) and waits for another head.
-    pub fn interim(&mut self, head: &[u8]) {
-        self.to_client.push(head);
+    pub fn interim(&mut self, head: Vec<u8>) {
+        self.to_client.push_all(head);
         self.head = Some(Vec::new());
         // Whatever it was, the client need not wait for it any longer.
         self.expects_continue = false;
@@ -307,15 +306,15 @@ impl<'a, U: Wire> Link<'a, U> {
     /// Begins the final response: its head, encoded for the client, and its body.
     ///
     /// Body bytes that came with the head go out in the same write.
-    pub fn begin(&mut self, head: &[u8], body: Download) {
-        self.to_client.push(head);
+    pub fn begin(&mut self, head: Vec<u8>, body: Download) {
+        self.to_client.push_all(head);
         self.body = Some(body);
         self.head_is_read();
     }
 
     /// Begins the response before the upstream has: the upstream's body joins it later.
-    pub fn begin_early(&mut self, head: &[u8], body: Download) {
-        self.to_client.push(head);
+    pub fn begin_early(&mut self, head: Vec<u8>, body: Download) {
+        self.to_client.push_all(head);
         self.timers.committed(body.has_heartbeats(), clock::now());
         self.body = Some(body);
         self.arm_earlier();
@@ -397,7 +396,7 @@ impl<'a, U: Wire> Link<'a, U> {
         }
         let now = clock::now();
         // Looked at first: a timer that waits until nothing moves waits for ever in a flood.
-        if self.alarm.is_due(now)
+        if self.client.alarm.is_due(now)
             && let Break(event) = self.on_time(cx, &mut scratch.out, now)
         {
             return Poll::Ready(event);
@@ -412,6 +411,7 @@ impl<'a, U: Wire> Link<'a, U> {
                 Continue(false) => return Poll::Pending,
             }
         }
+        self.set_alarm();
         cx.waker().wake_by_ref();
         Poll::Pending
     }
@@ -449,12 +449,15 @@ impl<'a, U: Wire> Link<'a, U> {
         cx: &mut Context<'_>,
         scratch: &mut Scratch,
     ) -> ControlFlow<Event, bool> {
-        while self.alarm.poll(cx).is_ready() {
+        loop {
+            self.set_alarm();
+            if self.client.alarm.poll(cx).is_pending() {
+                return Continue(false);
+            }
             if self.on_time(cx, &mut scratch.out, clock::now())? {
                 return Continue(true);
             }
         }
-        Continue(false)
     }
 
     /// Does what is due, and sets the timer anew; says whether anything was written.
@@ -481,7 +484,7 @@ impl<'a, U: Wire> Link<'a, U> {
             Due::Nothing | Due::End(_) => {}
         }
         let parts = self.part(now);
-        self.alarm.silence();
+        self.client.alarm.silence();
         self.arm_earlier();
         match due {
             Due::Commit => Break(Event::Commit),
@@ -524,15 +527,23 @@ impl<'a, U: Wire> Link<'a, U> {
         self.arm_earlier();
     }
 
-    /// Sets the timer if something is due before it fires. Later is left alone: when it fires it is
-    /// set anew, so a stream arms one timer per silence rather than one per event.
+    /// Something may be due before the alarm rings. Later is left alone: when it rings it is set
+    /// anew, so a stream sets it once per silence rather than once per event.
     fn arm_earlier(&mut self) {
+        self.arms_earlier = true;
+    }
+
+    /// Looks when something is due, before it is waited for that.
+    fn set_alarm(&mut self) {
+        if !std::mem::take(&mut self.arms_earlier) {
+            return;
+        }
         let due = self.timers.next(self.around.rules);
         let gate = self.gate.as_ref().and_then(Gate::look_at);
         let parting = self.parting.at();
         let next = due.into_iter().chain(self.look_at).chain(gate).chain(parting).min();
         if let Some(next) = next {
-            self.alarm.ring_by(next);
+            self.client.alarm.ring_by(next);
         }
     }
 }

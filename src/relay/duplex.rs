@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::alarm::Alarm;
 use super::drive::Surroundings;
 use super::websocket::{Due, PING_FRAME_BYTES, Seen, Side, WebSocket};
 use crate::client::{Client, poll_read};
@@ -65,7 +64,6 @@ pub struct Duplex<'a, U> {
     to_upstream: Toward,
     client_eof: bool,
     upstream_eof: bool,
-    alarm: Alarm,
     /// When to say farewell, while the process drains.
     farewell_at: Option<Instant>,
     /// It was told to end before it had said farewell.
@@ -83,6 +81,7 @@ impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
         machine: Option<WebSocket>,
         greeting: &[u8],
     ) -> Self {
+        client.alarm.silence();
         let mut to_client = Toward::default();
         to_client.outbox.push(greeting);
         Self {
@@ -95,7 +94,6 @@ impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
             to_upstream: Toward::default(),
             client_eof: false,
             upstream_eof: false,
-            alarm: Alarm::default(),
             farewell_at: None,
             last_call: false,
         }
@@ -135,7 +133,7 @@ impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
             return Poll::Ready(reason);
         }
         let now = clock::now();
-        if self.alarm.is_due(now)
+        if self.client.alarm.is_due(now)
             && let Break(reason) = self.on_time(now)
         {
             return Poll::Ready(reason);
@@ -170,7 +168,7 @@ impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
         if !moved || is_last {
             moved |= self.read(cx, scratch, Side::Client, came_at)?;
         }
-        while !moved && self.alarm.poll(cx).is_ready() {
+        while !moved && self.client.alarm.poll(cx).is_ready() {
             moved = self.on_time(clock::now())?;
         }
         Continue(moved)
@@ -441,7 +439,7 @@ impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
     // === Time ===
 
     fn on_time(&mut self, now: Instant) -> ControlFlow<CloseReason, bool> {
-        self.alarm.silence();
+        self.client.alarm.silence();
         if self.farewell_at.is_some_and(|at| at <= now) {
             self.farewell_at = None;
             self.farewell();
@@ -530,7 +528,7 @@ impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
             stall(&self.to_upstream, rules.timeouts.send),
         ];
         if let Some(next) = next.into_iter().flatten().min() {
-            self.alarm.ring_by(next);
+            self.client.alarm.ring_by(next);
         }
     }
 }

@@ -19,7 +19,8 @@ pub fn host_name(authority: &str) -> Option<String> {
             (format!("[{}]", address.parse::<Ipv6Addr>().ok()?), port)
         }
         None => {
-            let (name, port) = authority.split_at(authority.find(':').unwrap_or(authority.len()));
+            let colon = authority.bytes().position(|byte| byte == b':');
+            let (name, port) = authority.split_at(colon.unwrap_or(authority.len()));
             (reg_name(name)?, port)
         }
     };
@@ -42,7 +43,9 @@ fn reg_name(name: &str) -> Option<String> {
     }
     let short = name.strip_suffix('.').unwrap_or(name);
     // Two dots in a row: some would take away the second one, too.
-    if !name.bytes().all(legal) || short.split('.').any(str::is_empty) {
+    if !name.bytes().all(legal)
+        || short.as_bytes().split(|&byte| byte == b'.').any(<[u8]>::is_empty)
+    {
         return None;
     }
     Some(short.to_ascii_lowercase())

@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::meter::Totals;
 use crate::config::model::AccessLog;
 use crate::live::kind::Kind;
 use crate::live::reason::CloseReason;
+use crate::live::stream::Totals;
 use crate::trace::Trace;
 
 /// What both lines of an exchange have in common.

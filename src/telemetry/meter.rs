@@ -10,21 +10,6 @@ use crate::live::reason::CloseReason;
 use crate::live::stream::{End, Stream};
 use crate::ws::head::Opcode;
 
-/// Sums of one exchange.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Totals {
-    /// Request body bytes.
-    pub bytes_in: u64,
-    /// Response body bytes, heartbeats included: what the client gets.
-    pub bytes_out: u64,
-    /// Events from the upstream.
-    pub events: u64,
-    /// Heartbeats of our own.
-    pub heartbeats: u64,
-    /// Request read to first body byte written.
-    pub first_byte: Option<Duration>,
-}
-
 /// Measures one exchange. Its sums are those that the table of streams shows.
 pub struct Meter {
     route: Arc<RouteMetrics>,
@@ -68,18 +53,6 @@ impl Meter {
         &self.stream
     }
 
-    /// The sums so far.
-    pub fn totals(&self) -> Totals {
-        let look = self.stream.look(self.began());
-        Totals {
-            bytes_in: look.bytes_in,
-            bytes_out: look.bytes_out,
-            events: look.events_out,
-            heartbeats: look.heartbeats,
-            first_byte: look.first_byte,
-        }
-    }
-
     /// The request goes to that endpoint, on a connection that was used before or not.
     pub fn reached(&self, endpoint: Arc<str>, reused: bool, now: Instant) {
         self.stream.reached(endpoint, reused, now);
@@ -96,9 +69,8 @@ impl Meter {
         handles.opened.inc();
         handles.active.inc();
         // What moved before it was known what it is.
-        let look = self.stream.look(self.began());
-        handles.bytes_in.inc_by(look.bytes_in);
-        handles.bytes_out.inc_by(look.bytes_out);
+        handles.bytes_in.inc_by(self.stream.bytes_in());
+        handles.bytes_out.inc_by(self.stream.bytes_out());
         self.stream.opened(kind);
         self.state = State::Open(kind);
     }
@@ -239,7 +211,7 @@ impl Meter {
         let State::Open(kind) = self.state else { return (Kind::Http, duration) };
         self.state = State::Closed;
         self.stream.ends(End { reason, status, duration });
-        let totals = self.totals();
+        let totals = self.stream.totals();
         let handles = self.route.kind(kind);
         handles.active.dec();
         handles.closed(reason).inc();

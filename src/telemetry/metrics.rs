@@ -4,7 +4,7 @@
 //! are looked up when a snapshot is built, so a byte costs an atomic addition and nothing else.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
@@ -349,6 +349,7 @@ impl Metrics {
         KindMetrics {
             request_duration: (kind == Kind::Http.label())
                 .then(|| self.request_duration.with_label_values(&rk)),
+            ok: OnceLock::new(),
             active: self.streams_active.with_label_values(&ruk),
             opened: self.streams_opened.with_label_values(&ruk),
             closed: CloseReason::ALL
@@ -483,10 +484,16 @@ impl RouteMetrics {
 
     /// Counts a finished request.
     pub fn finished(&self, kind: Kind, status: u16) {
-        // A look-up per request: the codes are too many to be listed beforehand.
-        let mut digits = [0; 3];
-        let code = three_digits(status, &mut digits);
-        self.requests.with_label_values(&[&*self.route, kind.label(), code]).inc();
+        // Codes are too many to be listed beforehand, and most requests have one of them.
+        let counter = || {
+            let mut digits = [0; 3];
+            let code = three_digits(status, &mut digits);
+            self.requests.with_label_values(&[&*self.route, kind.label(), code])
+        };
+        match status {
+            200 => self.kind(kind).ok.get_or_init(counter).inc(),
+            _ => counter().inc(),
+        }
     }
 }
 
@@ -501,6 +508,8 @@ fn three_digits(number: u16, space: &mut [u8; 3]) -> &str {
 #[expect(missing_docs, reason = "the families' help texts say it")]
 pub struct KindMetrics {
     pub request_duration: Option<Histogram>,
+    /// Requests that were answered with 200, once there are any.
+    ok: OnceLock<IntCounter>,
     pub active: IntGauge,
     pub opened: IntCounter,
     closed: Vec<IntCounter>,

@@ -18,11 +18,11 @@ pub const VERSION: &str = "13";
 ///
 /// `Upgrade` alone is not enough: without `Connection: upgrade` it was meant for the hop before us.
 pub fn is_websocket<'a>(
-    method: &[u8],
+    method: &str,
     upgrade: impl Iterator<Item = &'a [u8]>,
     connection: impl Iterator<Item = &'a [u8]>,
 ) -> bool {
-    method == b"GET" && lists(upgrade, b"websocket") && lists(connection, b"upgrade")
+    method == "GET" && lists(upgrade, b"websocket") && lists(connection, b"upgrade")
 }
 
 /// Checks the fields of a request that asks for a WebSocket: `version` is the value of
@@ -199,7 +199,7 @@ mod tests {
             ("GET", &["websocket"], &[], false),
             ("GET", &["web socket"], &["upgrade"], false),
         ] {
-            let is = is_websocket(method.as_bytes(), values(upgrade), values(connection));
+            let is = is_websocket(method, values(upgrade), values(connection));
             assert_eq!(is, expected, "{method} {upgrade:?} {connection:?}");
         }
     }

@@ -178,8 +178,8 @@ fn framing(head: &mut RequestHead, ended: bool) -> Result<Framing, Refusal> {
 
 /// RFC 9110 §8.6: a client SHOULD send a length "when the method defines a meaning for enclosed
 /// content", be it 0; some servers answer 411 otherwise.
-fn expects_content(method: &[u8]) -> bool {
-    matches!(method, b"POST" | b"PUT" | b"PATCH")
+fn expects_content(method: &str) -> bool {
+    matches!(method, "POST" | "PUT" | "PATCH")
 }
 
 fn line(text: &mut Vec<u8>, name: &str, value: &[u8]) {

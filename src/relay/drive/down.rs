@@ -1,5 +1,6 @@
 //! From the upstream to the client.
 
+use std::borrow::Cow;
 use std::io;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::task::{Context, Poll};
@@ -49,14 +50,23 @@ impl<U: Wire> Link<'_, U> {
         came_at: Option<Instant>,
     ) -> ControlFlow<Event, bool> {
         if let Some(head) = &mut self.head {
-            head.extend_from_slice(bytes);
-            return match parse_response(head) {
+            // Nearly all come in one piece, and need not be gathered.
+            let come = match std::mem::take(head) {
+                before if before.is_empty() => Cow::Borrowed(bytes),
+                mut before => {
+                    before.extend_from_slice(bytes);
+                    Cow::Owned(before)
+                }
+            };
+            return match parse_response(&come) {
                 Ok(Some((parsed, length))) if length <= RESPONSE_HEAD_MAX_BYTES => {
-                    self.inbox = head.split_off(length);
-                    *head = Vec::new();
+                    self.inbox = come[length..].to_vec();
                     Break(Event::Head(Box::new(parsed)))
                 }
-                Ok(None) if head.len() <= RESPONSE_HEAD_MAX_BYTES => Continue(true),
+                Ok(None) if come.len() <= RESPONSE_HEAD_MAX_BYTES => {
+                    *head = come.into_owned();
+                    Continue(true)
+                }
                 Ok(_) | Err(_) => Break(Event::End(CloseReason::ProtocolError.into())),
             };
         }

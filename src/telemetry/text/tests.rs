@@ -6,8 +6,8 @@ use super::*;
 use crate::config::model::{AccessLog, Share};
 use crate::live::kind::Kind;
 use crate::live::reason::CloseReason;
+use crate::live::stream::Totals;
 use crate::telemetry::access::Record;
-use crate::telemetry::meter::Totals;
 use crate::trace::Trace;
 
 #[derive(Clone, Default)]

@@ -17,7 +17,7 @@ const LEFT_OUT: [&str; 3] = ["host", "http2-settings", "te"];
 ///
 /// Other protocols cannot be asked for: `Upgrade` is left out, as RFC 9113 §8.6 demands.
 pub(super) fn translate(head: &RequestHead, https: bool) -> Result<Request<()>, Unsendable> {
-    let method = Method::from_bytes(&head.method).map_err(|_| Unsendable("method"))?;
+    let method = Method::from_bytes(head.method.as_bytes()).map_err(|_| Unsendable("method"))?;
     if method == Method::CONNECT {
         return Err(Unsendable("method"));
     }

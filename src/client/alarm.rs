@@ -1,4 +1,4 @@
-//! Wakes an exchange's task when something is due.
+//! Wakes a connection's task when something is due.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -6,17 +6,16 @@ use std::time::Instant;
 
 use tokio::time::{Sleep, sleep_until};
 
-/// One timer for all that an exchange waits for.
+/// One timer for all that a connection waits for, from one request to the next.
 ///
 /// It is asked at every event and has to be set for one silence: a time that comes later than the
-/// one it is set to leaves it alone, and it is the runtime's business only while the task waits. A
-/// request that is over before its task has to wait has never cost a timer.
+/// one it is set to leaves it alone, and the task is woken once in vain. A connection that is in
+/// use sets a timer every few seconds rather than several for each request, and a request that is
+/// over before its task has to wait sets none.
 #[derive(Default)]
 pub struct Alarm {
     /// When it rings.
     at: Option<Instant>,
-    /// What the runtime's timer was set to, if it has the task's waker.
-    set: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -36,25 +35,23 @@ impl Alarm {
     /// Has rung, or need not: it waits for [`Self::ring_by`].
     pub fn silence(&mut self) {
         self.at = None;
-        self.set = None;
     }
 
-    /// Has the task woken when it rings; ready if it has rung already. It has to be the same task
-    /// every time, and one that looks at [`Self::is_due`] whenever it is woken.
+    /// Has the task woken when it rings, or before; ready if it has rung already. It has to be the
+    /// same task every time, and one that looks at [`Self::is_due`] whenever it is woken.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(at) = self.at else { return Poll::Pending };
-        // It wakes the task, and never before its time: then it is due, and was silenced.
-        if self.set == Some(at) {
-            return Poll::Pending;
-        }
         let timer = match &mut self.timer {
+            // It has the task's waker, and uses it in time.
+            Some(timer) if !timer.is_elapsed() && timer.deadline().into_std() <= at => {
+                return Poll::Pending;
+            }
             Some(timer) => {
                 timer.as_mut().reset(at.into());
                 timer
             }
             None => self.timer.insert(Box::pin(sleep_until(at.into()))),
         };
-        self.set = Some(at);
         timer.as_mut().poll(cx)
     }
 }
