@@ -200,12 +200,18 @@ fn write_address(text: &mut Vec<u8>, address: Option<IpAddr>) {
     match address {
         // Nearly every request has one, and `write!` takes a thousand instructions for it.
         Some(IpAddr::V4(address)) => {
-            let [first, rest @ ..] = address.octets();
-            decimal(text, first.into());
-            for octet in rest {
-                text.push(b'.');
-                decimal(text, octet.into());
+            let (mut digits, mut length) = ([0; 16], 0);
+            for octet in address.octets() {
+                let places = [octet / 100, octet / 10 % 10, octet % 10];
+                let first = usize::from(octet < 100) + usize::from(octet < 10);
+                for digit in &places[first..] {
+                    digits[length] = b'0' + digit;
+                    length += 1;
+                }
+                digits[length] = b'.';
+                length += 1;
             }
+            text.extend_from_slice(&digits[..length - 1]);
         }
         // Writing into a vector cannot fail.
         Some(IpAddr::V6(address)) => drop(write!(text, "{address}")),

@@ -24,7 +24,6 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use self::alarm::Alarm;
 use self::socket::Socket;
 pub use self::transport::Transport;
-use crate::clock;
 use crate::http1::body::{BodyDecoder, Piece};
 use crate::http1::framing::Framing;
 use crate::scratch;
@@ -111,7 +110,6 @@ impl Client {
             match read {
                 Poll::Ready(Ok(count)) if count > 0 => Poll::Ready(Input::More),
                 Poll::Ready(_) => Poll::Ready(Input::End),
-                Poll::Pending if self.alarm.is_due(clock::now()) => Poll::Ready(Input::Late),
                 Poll::Pending => self.alarm.poll(cx).map(|()| Input::Late),
             }
         })

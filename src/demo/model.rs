@@ -52,14 +52,14 @@ impl Connection {
     async fn serve(mut self) -> io::Result<()> {
         self.stream.set_nodelay(true)?;
         while let Some((head, body)) = self.request().await? {
-            let path = head.target.split(|&byte| byte == b'?').next().unwrap_or_default();
+            let path = head.target.split('?').next().unwrap_or_default();
             match (head.method.as_ref(), path) {
-                ("GET", b"/") => self.whole(200, "text/html; charset=utf-8", PAGE).await?,
-                ("GET", b"/v1/models") => {
+                ("GET", "/") => self.whole(200, "text/html; charset=utf-8", PAGE).await?,
+                ("GET", "/v1/models") => {
                     self.whole(200, "application/json", &script::models()).await?;
                 }
-                ("POST", b"/v1/chat/completions") => self.chat(&Wish::parse(&body)).await?,
-                ("GET", b"/room") => match frames::handshake(&head) {
+                ("POST", "/v1/chat/completions") => self.chat(&Wish::parse(&body)).await?,
+                ("GET", "/room") => match frames::handshake(&head) {
                     Some(fields) => return self.enter_room(&fields).await,
                     None => self.refuse(400, "a WebSocket, not a page").await?,
                 },

@@ -116,7 +116,7 @@ mod tests {
         let mut wire = Vec::new();
         request_head(&mut wire, b"GET", b"/x", &fields);
         let (head, length) = parse_request(&wire).unwrap().unwrap();
-        assert_eq!((length, &head.target[..]), (wire.len(), &b"/x"[..]));
+        assert_eq!((length, &*head.target), (wire.len(), "/x"));
         wire.clear();
         response_head(&mut wire, 404, b"Not Found", &fields);
         assert_eq!(wire, b"HTTP/1.1 404 Not Found\r\nHost: a\r\n\r\n");

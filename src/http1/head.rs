@@ -43,7 +43,7 @@ pub struct RequestHead {
     /// The method, case-sensitive.
     pub method: Cow<'static, str>,
     /// The request target as it was sent: `/path?query`, `http://…`, `*` or `host:port`.
-    pub target: Bytes,
+    pub target: String,
     /// The client's version.
     pub version: Version,
     /// The fields.
@@ -102,7 +102,7 @@ pub fn parse_request(buffer: &[u8]) -> Result<Option<(RequestHead, usize)>, Head
     }
     let head = RequestHead {
         method: method(parsed.method.unwrap_or_default()),
-        target: Bytes::copy_from_slice(parsed.path.unwrap_or_default().as_bytes()),
+        target: parsed.path.unwrap_or_default().to_owned(),
         version: version(parsed.version),
         fields: fields(raw, parsed.headers),
     };
@@ -194,7 +194,7 @@ mod tests {
     fn a_request_is_taken_apart() {
         let (head, length) = parse_request(REQUEST).unwrap().unwrap();
         assert_eq!(length, REQUEST.len() - 4);
-        assert_eq!((&*head.method, &head.target[..]), ("POST", &b"/v1/chat?x=1"[..]));
+        assert_eq!((&*head.method, &*head.target), ("POST", "/v1/chat?x=1"));
         assert_eq!(head.version, Version::Http11);
         assert_eq!(head.fields.get("x-empty").unwrap(), b"");
         assert_eq!(head.fields.get("x-two").unwrap(), b"b c");

@@ -1,5 +1,7 @@
 //! What a request must be before anything is done for it (RFC 9112 §3). Pure.
 
+use std::borrow::Cow;
+
 use crate::http1::framing::{self, Framing};
 use crate::http1::head::{RequestHead, Version};
 use crate::proxy::reply::Denial;
@@ -15,10 +17,10 @@ pub struct Admitted {
     pub host: String,
     /// The request target in origin form, query included; or `*`.
     pub target: String,
-    /// The path by which a route is chosen: the target without its query, and without needless
-    /// percent-encoding (see [`path::check`]). `OPTIONS *` asks about the server as a whole, and is
-    /// routed as `/` is.
-    path: String,
+    /// Where the target's path ends.
+    path_end: usize,
+    /// The path by which a route is chosen, if the target has it in another form.
+    plain_path: Option<String>,
     /// Whether the client wants to use its connection again.
     pub keep_alive: bool,
     /// Whether the client waits for `100 Continue` before it sends the body.
@@ -26,28 +28,29 @@ pub struct Admitted {
 }
 
 impl Admitted {
-    /// The path by which a route is chosen.
+    /// The path by which a route is chosen: the target without its query, and without needless
+    /// percent-encoding (see [`path::check`]). `OPTIONS *` asks about the server as a whole, and is
+    /// routed as `/` is.
     pub fn path(&self) -> &str {
-        &self.path
+        self.plain_path.as_deref().unwrap_or(&self.target[..self.path_end])
     }
 }
 
-/// Checks a head; normalizes an absolute target into `Host` and origin form.
+/// Checks a head, and takes its target; normalizes an absolute one into `Host` and origin form.
 pub fn admit(head: &mut RequestHead) -> Result<Admitted, Denial> {
     let framing = framing::of_request(head).map_err(Denial::bad_request)?;
     if head.method == "CONNECT" {
         return Err(Denial::new(405, "method_not_allowed", "CONNECT is not for this proxy"));
     }
-    let target = std::str::from_utf8(&head.target)
-        .map_err(|_| Denial::bad_request("the request target is not UTF-8"))?;
+    let sent = std::mem::take(&mut head.target);
     // RFC 9110 §4.2.5: a fragment is not part of a request target.
-    if target.contains('#') {
+    if sent.as_bytes().contains(&b'#') {
         return Err(Denial::bad_request("the request target has a fragment"));
     }
-    let is_path = target.starts_with('/');
-    let absolute = if is_path { None } else { target.split_once("://") };
+    let is_path = sent.starts_with('/');
+    let absolute = if is_path { None } else { sent.split_once("://") };
     let (authority, target) = match absolute {
-        _ if is_path => (None, target.to_owned()),
+        _ if is_path => (None, None),
         Some((scheme, rest)) if is_http(scheme) => {
             let end = rest.find(['/', '?']).unwrap_or(rest.len());
             if end == 0 {
@@ -59,9 +62,9 @@ pub fn admit(head: &mut RequestHead) -> Result<Admitted, Denial> {
                 path if path.starts_with('/') => path.to_owned(),
                 query => format!("/{query}"),
             };
-            (Some((scheme, &rest[..end])), path)
+            (Some((scheme, &rest[..end])), Some(path))
         }
-        _ if target == "*" && head.method == "OPTIONS" => (None, target.to_owned()),
+        _ if sent == "*" && head.method == "OPTIONS" => (None, None),
         _ => return Err(Denial::bad_request("the request target is not a path")),
     };
     let host = host(head)?;
@@ -81,11 +84,13 @@ pub fn admit(head: &mut RequestHead) -> Result<Admitted, Denial> {
             name
         }
     };
-    let path = match target.as_str() {
-        "*" => "/",
-        target => target.split('?').next().unwrap_or_default(),
+    let target = target.unwrap_or(sent);
+    let path_end = target.bytes().position(|byte| byte == b'?').unwrap_or(target.len());
+    let path = if target == "*" { "/" } else { &target[..path_end] };
+    let plain_path = match path::check(path).map_err(Denial::bad_request)? {
+        Cow::Borrowed(path) if target.starts_with(path) => None,
+        plain => Some(plain.into_owned()),
     };
-    let path = path::check(path).map_err(Denial::bad_request)?.into_owned();
     let says = |token| head.fields.has_token("connection", token);
     let keep_alive = match head.version {
         Version::Http11 | Version::Http2 => !says("close"),
@@ -93,7 +98,7 @@ pub fn admit(head: &mut RequestHead) -> Result<Admitted, Denial> {
     };
     let expects_continue =
         head.version != Version::Http10 && head.fields.has_token("expect", "100-continue");
-    Ok(Admitted { framing, host, target, path, keep_alive, expects_continue })
+    Ok(Admitted { framing, host, target, path_end, plain_path, keep_alive, expects_continue })
 }
 
 /// RFC 9110 §4.2.3: schemes compare without case.

@@ -1,13 +1,14 @@
 //! The end of a request that went to an upstream: what the client still hears, what becomes of its
 //! connection, and what is counted, traced and logged.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::answer::Answer;
 use super::exchange::After;
 use super::forward::{Forward, Reached, SWITCHING};
 use super::reply::{CLIENT_LEFT, Denial};
 use crate::client::Client;
+use crate::clock;
 use crate::http1::framing::Framing;
 use crate::live::reason::CloseReason;
 use crate::relay::drive::End;
@@ -35,6 +36,8 @@ pub(super) struct Outcome {
     pub(super) reached: Reached,
     /// How it ended after it had switched to another protocol.
     pub(super) switched: Option<Ended>,
+    /// When.
+    pub(super) ended_at: Instant,
 }
 
 impl Forward<'_> {
@@ -62,7 +65,8 @@ impl Forward<'_> {
             None if outcome.client_is_owed => (CLIENT_LEFT, After::Close),
             None => return Err(Box::new((outcome, meter))),
         };
-        self.close(meter, reason, status, (&outcome.reached, outcome.switched));
+        let how = (&outcome.reached, outcome.switched);
+        self.close(meter, reason, status, how, outcome.ended_at);
         Ok(after)
     }
 
@@ -77,7 +81,7 @@ impl Forward<'_> {
         let is_reusable = self.request.keep_alive && outcome.request_is_read;
         let rest = (is_reusable && !self.context.is_draining()).then_some(Framing::None);
         let after = self.request.deny(client, &denial, rest, &mut meter).await;
-        self.close(meter, reason, denial.status, (&outcome.reached, None));
+        self.close(meter, reason, denial.status, (&outcome.reached, None), clock::now());
         after
     }
 
@@ -88,20 +92,22 @@ impl Forward<'_> {
         reason: CloseReason,
         status: u16,
         (reached, switched): (&Reached, Option<Ended>),
+        now: Instant,
     ) {
         let record = |kind| Record {
             close_code: switched.and_then(|ended| ended.code),
             closed_by: switched.and_then(|ended| ended.closed_by),
             ..self.record(reached, kind, status)
         };
-        self.request.close(self.context, meter, (reason, status), &reached.attempts, record);
+        let end = (reason, status, now);
+        self.request.close(self.context, meter, end, &reached.attempts, record);
     }
 
     /// A panic was its end. What the client has of a response is not known, so it must not look
     /// whole.
     pub(super) fn broken(&self, meter: Meter) -> After {
         let nothing = (&Reached::default(), None);
-        self.close(meter, CloseReason::ProxyError, PROXY_ERROR, nothing);
+        self.close(meter, CloseReason::ProxyError, PROXY_ERROR, nothing, clock::now());
         After::Abort { patience: self.rules.stream.slow_client_timeout }
     }
 

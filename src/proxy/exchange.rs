@@ -187,18 +187,18 @@ impl Request {
         }
     }
 
-    /// Counts, traces and logs its end, after `attempts` in vain; `record` makes a line of its
+    /// Counts, traces and logs its end at `now`, after `attempts` in vain; `record` makes a line of its
     /// kind.
     pub fn close<'r>(
         &self,
         context: Context<'_>,
         meter: Meter,
-        (reason, status): (CloseReason, u16),
+        (reason, status, now): (CloseReason, u16, Instant),
         attempts: &[Attempt],
         record: impl FnOnce(Kind) -> Record<'r>,
     ) {
         let stream = Arc::clone(meter.stream());
-        let (kind, duration) = meter.close(reason, status, clock::now());
+        let (kind, duration) = meter.close(reason, status, now);
         let record = record(kind);
         if let (Some(details), Some(end)) = (&self.details, stream.ended()) {
             let ended = (stream.look(stream.began()), end);
@@ -350,7 +350,7 @@ fn finish(context: Context<'_>, request: &Request, record: Record<'_>, meter: Me
         _ => CloseReason::Completed,
     };
     context.shared.registry.past().answered(meter.stream());
-    request.close(context, meter, (reason, record.status), &[], |_| record);
+    request.close(context, meter, (reason, record.status, clock::now()), &[], |_| record);
 }
 
 fn logged_path(path: &str) -> String {

@@ -176,6 +176,7 @@ impl Forward<'_> {
                     said_farewell: false,
                     reached,
                     switched: Some(switched),
+                    ended_at: clock::now(),
                 };
             }
         };
@@ -193,7 +194,10 @@ impl Forward<'_> {
         if let Some(connection) = upstream {
             let clean =
                 upstream_is_clean && sent.is_some_and(|(_, answer)| answer.upstream_keep_alive);
-            self.put_away(connection, clean);
+            match clean {
+                true => connect::release(connection, &self.upstream.config().pool, ended_at),
+                false => self.discard(connection),
+            }
             if !clean && end.reason == CloseReason::ClientClosed {
                 meter.cancelled(ended_at, clock::now());
             }
@@ -208,6 +212,7 @@ impl Forward<'_> {
             said_farewell,
             reached,
             switched,
+            ended_at,
         }
     }
 
@@ -232,11 +237,8 @@ impl Forward<'_> {
         }
     }
 
-    /// Keeps a connection that is clean, and closes one that is not.
-    pub(super) fn put_away(&self, connection: Connection, clean: bool) {
-        if clean {
-            return connect::release(connection, &self.upstream.config().pool);
-        }
+    /// Closes a connection that is not clean.
+    pub(super) fn discard(&self, connection: Connection) {
         connection.endpoint().metrics().pool_closed(PoolClose::Unclean).inc();
     }
 

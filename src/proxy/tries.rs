@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::answer::{self, Answer};
 use super::early;
@@ -155,7 +156,7 @@ impl<'f> Tries<'f> {
         let connecting = connect::connect(&endpoint, &config.pool, want, limits);
         let connected = self.while_watching(link, connecting).await?;
         if let Err(result) = &connected {
-            self.report(Verdict::Unreachable);
+            self.report(Verdict::Unreachable, clock::now());
             let (upstream, endpoint) = (upstream.name(), endpoint.name());
             let result = result.label();
             tracing::warn!(upstream, endpoint, result, "cannot connect");
@@ -178,15 +179,14 @@ impl<'f> Tries<'f> {
                     Event::End(end) => return Err((end, None)),
                     Event::Commit => self.commit(link),
                     // Without an upstream there is none.
-                    Event::Head(_) => {}
+                    Event::Head { .. } => {}
                 },
             }
         }
     }
 
     fn attach(&mut self, link: &mut Relay<'_>, connected: Connected) {
-        let Connected { connection, reused } = connected;
-        let now = clock::now();
+        let Connected { connection, reused, at: now } = connected;
         let metrics = connection.endpoint().metrics();
         if reused {
             metrics.on_reused.inc()
@@ -217,7 +217,7 @@ impl<'f> Tries<'f> {
                     Next::Wait
                 }
                 Event::End(end) => self.failed(link, end).await,
-                Event::Head(head) => self.answered(link, head),
+                Event::Head { head, came_at } => self.answered(link, head, came_at),
             };
             if !matches!(next, Next::Wait) {
                 return next;
@@ -231,7 +231,7 @@ impl<'f> Tries<'f> {
             CloseReason::UpstreamReset => self.lost(link).await,
             CloseReason::FirstByteTimeout => (Failure::FirstByteTimeout, true),
             CloseReason::ProtocolError if !end.client_to_blame => {
-                self.report(Verdict::Bad);
+                self.report(Verdict::Bad, clock::now());
                 return Next::ended(end, None);
             }
             _ => return Next::ended(end, None),
@@ -239,11 +239,11 @@ impl<'f> Tries<'f> {
         // An endpoint that gets another chance with this exchange is judged by that.
         let stays = self.decide(link, failure).is_some_and(|again| again.same_endpoint);
         if is_bad && !stays {
-            self.report(Verdict::Bad);
+            self.report(Verdict::Bad, clock::now());
         }
         if !self.again(link, failure) {
             if is_bad && stays {
-                self.report(Verdict::Bad);
+                self.report(Verdict::Bad, clock::now());
             }
             return Next::ended(end, None);
         }
@@ -275,21 +275,26 @@ impl<'f> Tries<'f> {
         if is_stale && was_closed {
             connection.was_stale();
         }
-        self.forward.put_away(connection, false);
+        self.forward.discard(connection);
         match undelivered {
             true => (Failure::NotDelivered { reused }, !is_stale),
             false => (Failure::Lost { reused }, true),
         }
     }
 
-    fn answered(&mut self, link: &mut Relay<'_>, head: Box<ResponseHead>) -> Next {
+    fn answered(
+        &mut self,
+        link: &mut Relay<'_>,
+        head: Box<ResponseHead>,
+        came_at: Instant,
+    ) -> Next {
         let status = head.status;
         if status >= 200 || status == SWITCHING {
-            link.meter().answered(clock::now());
+            link.meter().answered(came_at);
         }
         let agrees = |wanted| status == SWITCHING && switch::agrees(&head, wanted);
         if self.forward.wanted.as_ref().is_some_and(agrees) {
-            self.report(Verdict::Good);
+            self.report(Verdict::Good, came_at);
             return Next::Done(Answered::Switches(head));
         }
         if (100..200).contains(&status) && status != SWITCHING {
@@ -305,7 +310,7 @@ impl<'f> Tries<'f> {
             return Next::Again;
         }
         let bad = matches!(status, 502..=504);
-        self.report(if bad { Verdict::Bad } else { Verdict::Good });
+        self.report(if bad { Verdict::Bad } else { Verdict::Good }, came_at);
         if self.again(link, Failure::Status(status)) {
             self.drop_upstream(link);
             return Next::Again;
@@ -314,19 +319,24 @@ impl<'f> Tries<'f> {
         match Answer::new(&head, asker) {
             Err(reason) => Next::ended(reason.into(), None),
             Ok(answer) => match self.sent {
-                Some((_, early)) => self.join(link, *head, answer, early),
-                None => self.begin(link, *head, answer),
+                Some((_, early)) => self.join(link, (*head, came_at), answer, early),
+                None => self.begin(link, (*head, came_at), answer),
             },
         }
     }
 
-    fn begin(&mut self, link: &mut Relay<'_>, head: ResponseHead, answer: Answer) -> Next {
+    fn begin(
+        &mut self,
+        link: &mut Relay<'_>,
+        (head, came_at): (ResponseHead, Instant),
+        answer: Answer,
+    ) -> Next {
         let status = head.status;
         let body = answer.body(&self.forward.rules.sse, self.dialects());
         self.sent = Some((status, answer));
         link.meter().open(answer.kind);
         self.forward.opened(&self.reached, answer.kind, status);
-        link.begin(self.forward.encode_response(head, answer), body);
+        link.begin(self.forward.encode_response(head, answer), body, came_at);
         Next::Done(Answered::Flows)
     }
 
@@ -357,7 +367,7 @@ impl<'f> Tries<'f> {
     fn join(
         &mut self,
         link: &mut Relay<'_>,
-        head: ResponseHead,
+        (head, came_at): (ResponseHead, Instant),
         answer: Answer,
         early: Answer,
     ) -> Next {
@@ -367,7 +377,7 @@ impl<'f> Tries<'f> {
         }
         let Answer { from, upstream_keep_alive, .. } = answer;
         self.sent = Some((200, Answer { from, upstream_keep_alive, ..early }));
-        link.join(from);
+        link.join(from, came_at);
         Next::Done(Answered::Flows)
     }
 
@@ -409,13 +419,13 @@ impl<'f> Tries<'f> {
 
     fn drop_upstream(&self, link: &mut Relay<'_>) {
         if let (Some(connection), _) = link.detach() {
-            self.forward.put_away(connection, false);
+            self.forward.discard(connection);
         }
     }
 
-    fn report(&mut self, verdict: Verdict) {
+    fn report(&mut self, verdict: Verdict, now: Instant) {
         if let Some(seat) = &mut self.reached.seat {
-            seat.report(verdict);
+            seat.report(verdict, now);
         }
     }
 

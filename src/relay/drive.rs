@@ -45,7 +45,12 @@ const TURNS_PER_POLL: usize = 4;
 pub enum Event {
     /// A response head, interim or final. Call [`Link::interim`], [`Link::begin`] or
     /// [`Link::join`] next, or detach the upstream.
-    Head(Box<ResponseHead>),
+    Head {
+        /// The head.
+        head: Box<ResponseHead>,
+        /// When it came.
+        came_at: Instant,
+    },
     /// The time is over for which the true status is held; comes again when the request is
     /// complete, if it was not. Call [`Link::begin_early`] or nothing.
     Commit,
@@ -306,10 +311,10 @@ impl<'a, U: Wire> Link<'a, U> {
     /// Begins the final response: its head, encoded for the client, and its body.
     ///
     /// Body bytes that came with the head go out in the same write.
-    pub fn begin(&mut self, head: Vec<u8>, body: Download) {
+    pub fn begin(&mut self, head: Vec<u8>, body: Download, now: Instant) {
         self.to_client.push_all(head);
         self.body = Some(body);
-        self.head_is_read();
+        self.head_is_read(now);
     }
 
     /// Begins the response before the upstream has: the upstream's body joins it later.
@@ -321,15 +326,14 @@ impl<'a, U: Wire> Link<'a, U> {
     }
 
     /// The upstream's body, framed so, joins a response that has begun early.
-    pub fn join(&mut self, from: Framing) {
+    pub fn join(&mut self, from: Framing, now: Instant) {
         if let Some(body) = &mut self.body {
             body.join(from);
         }
-        self.head_is_read();
+        self.head_is_read(now);
     }
 
-    fn head_is_read(&mut self) {
-        let now = clock::now();
+    fn head_is_read(&mut self, now: Instant) {
         self.upload.forget();
         self.gate = None;
         self.head = None;

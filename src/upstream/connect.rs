@@ -1,7 +1,7 @@
 //! Connections to endpoints: taken from the idle ones or opened, and given back.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::connection::Connection;
 use super::dial::{Dialled, dial};
@@ -44,6 +44,8 @@ pub struct Connected {
     pub connection: Connection,
     /// It has been idle before.
     pub reused: bool,
+    /// Since when.
+    pub at: Instant,
 }
 
 /// A connection to the endpoint: an idle one if there is any and it will do, else a new one.
@@ -58,14 +60,15 @@ pub async fn connect(
     limits: Limits,
 ) -> Result<Connected, ConnectResult> {
     let may_reuse = want != Want::Fresh;
-    if may_reuse && let Some(connection) = idle(endpoint, pool) {
-        return Ok(Connected { connection, reused: true });
+    if may_reuse && let Some((connection, at)) = idle(endpoint, pool) {
+        return Ok(Connected { connection, reused: true, at });
     }
     if pool.http2 && want != Want::Http1 {
         return share(endpoint, pool, may_reuse, limits).await;
     }
     let dialled = open(endpoint, pool, Alpn::Http1, limits).await?;
-    Ok(Connected { connection: dialled.into_connection(endpoint, pool)?, reused: false })
+    let connection = dialled.into_connection(endpoint, pool)?;
+    Ok(Connected { connection, reused: false, at: clock::now() })
 }
 
 /// Opens a connection ahead of need.
@@ -75,33 +78,32 @@ pub(super) async fn warm(
     limits: Limits,
 ) -> Result<(), ConnectResult> {
     let dialled = open(endpoint, pool, Alpn::Http1, limits).await?;
-    release(dialled.into_connection(endpoint, pool)?, pool);
+    release(dialled.into_connection(endpoint, pool)?, pool, clock::now());
     Ok(())
 }
 
-/// An idle connection that is still good.
-fn idle(endpoint: &Endpoint, pool: &model::Pool) -> Option<Connection> {
+/// An idle connection that is still good, and since when that is known.
+fn idle(endpoint: &Endpoint, pool: &model::Pool) -> Option<(Connection, Instant)> {
     loop {
         let mut connection = endpoint.resting().take()?;
         let now = clock::now();
         if connection.wake(endpoint.idle_limit(pool, now), now) {
-            return Some(connection);
+            return Some((connection, now));
         }
     }
 }
 
-/// Keeps a connection for reuse, if its endpoint may keep another. Its last exchange must be
-/// complete and clean. Must be called inside a runtime.
-pub fn release(mut connection: Connection, pool: &model::Pool) {
+/// Keeps a connection for reuse from `now` on, if its endpoint may keep another. Its last exchange
+/// must be complete and clean. Must be called inside a runtime.
+pub fn release(mut connection: Connection, pool: &model::Pool, now: Instant) {
     let endpoint = Arc::clone(connection.endpoint());
     if connection.is_shared() {
         return;
     }
     let closed = |reason| endpoint.metrics().pool_closed(reason).inc();
-    if !connection.is_usable() {
+    if !connection.is_quiet() {
         return closed(PoolClose::PeerClosed);
     }
-    let now = clock::now();
     let life = connection.life_left(now);
     if life == Some(Duration::ZERO) {
         return closed(PoolClose::MaxLifetime);
@@ -125,7 +127,7 @@ async fn share(
         let exchange = endpoint.sessions().open()?;
         let transport = Transport::Http2(Box::new(exchange));
         let connection = Connection::new(transport, Arc::clone(endpoint), None);
-        Some(Connected { connection, reused: true })
+        Some(Connected { connection, reused: true, at: clock::now() })
     };
     if may_reuse && let Some(connected) = place() {
         return Ok(connected);
@@ -138,7 +140,8 @@ async fn share(
         return Ok(connected);
     }
     let dialled = open(endpoint, pool, Alpn::Http2OrHttp1, limits).await?;
-    Ok(Connected { connection: dialled.into_connection(endpoint, pool)?, reused: false })
+    let connection = dialled.into_connection(endpoint, pool)?;
+    Ok(Connected { connection, reused: false, at: clock::now() })
 }
 
 /// A new connection.

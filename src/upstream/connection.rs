@@ -86,15 +86,10 @@ impl Connection {
         self.count.is_none()
     }
 
-    /// Whether the other end has neither closed it nor said anything.
-    pub(super) fn is_usable(&mut self) -> bool {
-        self.is_usable_by(self.acknowledged())
-    }
-
-    fn is_usable_by(&mut self, kernel: Option<Acknowledged>) -> bool {
-        // Asked of the kernel: the runtime may not have heard of a FIN yet that is already here.
-        let is_open = kernel.is_none_or(|now| now.state == TCP_ESTABLISHED);
-        is_open && self.poll_byte(&mut Context::from_waker(Waker::noop())).is_pending()
+    /// Whether the other end has neither closed it nor said anything, as far as the runtime has
+    /// heard.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        self.poll_byte(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
     /// Reads what should not come: says whether it did, or else the end.
@@ -133,7 +128,9 @@ impl Connection {
     pub(super) fn wake(&mut self, limit: Option<Duration>, now: Instant) -> bool {
         // One question to the kernel serves both this and the exchange that begins.
         let kernel = self.acknowledged();
-        let usable = self.is_usable_by(kernel);
+        // The runtime may not have heard of a FIN yet that is already here.
+        let is_open = kernel.is_none_or(|now| now.state == TCP_ESTABLISHED);
+        let usable = is_open && self.is_quiet();
         let Some(Idle { since, ended, .. }) = &mut self.idle else { return false };
         let idle_for = now.saturating_duration_since(*since);
         *ended = ended.or(match () {

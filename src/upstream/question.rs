@@ -10,6 +10,7 @@ use super::Upstream;
 use super::connect::{self, Connected, Limits, Want};
 use super::connection::Connection;
 use super::roster::{Ask, Verdict};
+use crate::clock;
 use crate::config::model::Queue;
 use crate::http1::encode;
 use crate::http1::fields::Fields;
@@ -64,8 +65,8 @@ impl Upstream {
         let mut want = Want::Any;
         loop {
             let connected = connect::connect(&endpoint, pool, want, limits).await;
-            let Ok(Connected { mut connection, reused }) = connected else {
-                seat.report(Verdict::Unreachable);
+            let Ok(Connected { mut connection, reused, .. }) = connected else {
+                seat.report(Verdict::Unreachable, clock::now());
                 return None;
             };
             let metrics = endpoint.metrics();
@@ -76,16 +77,16 @@ impl Upstream {
             }
             match converse(&mut connection, &request).await {
                 Some((answer, is_clean)) => {
-                    seat.report(Verdict::Good);
+                    seat.report(Verdict::Good, clock::now());
                     if is_clean {
-                        connect::release(connection, pool);
+                        connect::release(connection, pool, clock::now());
                     }
                     return Some(answer);
                 }
                 // It was closed while it was idle. A question does no harm if it is asked twice.
                 None if reused => want = Want::Fresh,
                 None => {
-                    seat.report(Verdict::Bad);
+                    seat.report(Verdict::Bad, clock::now());
                     return None;
                 }
             }

@@ -176,9 +176,15 @@ impl<W> Roster<W> {
         let Some(rows) = self.open_rows(ask, now) else {
             return Picked::Nobody { retry_after: self.retry_after(now) };
         };
-        let candidates: Vec<_> = rows.iter().map(|&row| self.candidate(row, now)).collect();
-        let Some(index) = self.balancer.pick(&candidates, ask.key) else { return Picked::Full };
-        let member = &mut self.members[rows[index]];
+        let row = match rows[..] {
+            [only] => Some(only),
+            _ => {
+                let candidates: Vec<_> = rows.iter().map(|&row| self.candidate(row, now)).collect();
+                self.balancer.pick(&candidates, ask.key).map(|index| rows[index])
+            }
+        };
+        let Some(row) = row else { return Picked::Full };
+        let member = &mut self.members[row];
         member.streams += 1;
         member.health.picked(now);
         Picked::Endpoint(Arc::clone(&member.endpoint))

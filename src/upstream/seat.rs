@@ -2,13 +2,13 @@
 //! dropped.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::Upstream;
 use super::endpoint::Endpoint;
 use super::gauge;
 use super::queue::Ticket;
 use super::roster::Verdict;
-use crate::clock;
 
 /// An exchange's place at an endpoint.
 pub struct Seat {
@@ -32,10 +32,10 @@ impl Seat {
         &self.endpoint
     }
 
-    /// Says how the endpoint did.
-    pub fn report(&mut self, verdict: Verdict) {
+    /// Says how the endpoint did, as is known since `now`.
+    pub fn report(&mut self, verdict: Verdict, now: Instant) {
         self.has_reported = true;
-        let change = self.upstream.roster().report(self.endpoint.id(), verdict, clock::now());
+        let change = self.upstream.roster().report(self.endpoint.id(), verdict, now);
         self.upstream.announce(&self.endpoint, change);
     }
 

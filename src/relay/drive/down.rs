@@ -61,7 +61,8 @@ impl<U: Wire> Link<'_, U> {
             return match parse_response(&come) {
                 Ok(Some((parsed, length))) if length <= RESPONSE_HEAD_MAX_BYTES => {
                     self.inbox = come[length..].to_vec();
-                    Break(Event::Head(Box::new(parsed)))
+                    let came_at = came_at.unwrap_or_else(clock::now);
+                    Break(Event::Head { head: Box::new(parsed), came_at })
                 }
                 Ok(None) if come.len() <= RESPONSE_HEAD_MAX_BYTES => {
                     *head = come.into_owned();

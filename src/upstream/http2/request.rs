@@ -36,9 +36,10 @@ pub(super) fn translate(head: &RequestHead, https: bool) -> Result<Request<()>, 
     Ok(request)
 }
 
-fn path(target: &Bytes) -> Result<PathAndQuery, Unsendable> {
-    let path = PathAndQuery::from_maybe_shared(target.clone())
-        .or_else(|_| PathAndQuery::from_maybe_shared(Bytes::from(escaped(target).into_owned())));
+fn path(target: &str) -> Result<PathAndQuery, Unsendable> {
+    let path = PathAndQuery::try_from(target).or_else(|_| {
+        PathAndQuery::from_maybe_shared(Bytes::from(escaped(target.as_bytes()).into_owned()))
+    });
     path.map_err(|_| Unsendable("target"))
 }
 

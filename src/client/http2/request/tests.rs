@@ -19,7 +19,7 @@ fn run(request: &Request<()>, ended: bool) -> Result<Translated, Refusal> {
 fn text(translated: &Translated) -> String {
     let head = &translated.head;
     assert_eq!(head.version, Version::Http2);
-    let mut out = format!("{} {}\n", head.method, String::from_utf8_lossy(&head.target));
+    let mut out = format!("{} {}\n", head.method, head.target);
     for field in head.fields.iter() {
         let (name, value) =
             (String::from_utf8_lossy(field.name), String::from_utf8_lossy(field.value));

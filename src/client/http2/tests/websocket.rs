@@ -58,7 +58,7 @@ async fn bytes_pass_both_ways_until_both_have_ended() {
     let (mut served, mut client) = meet_extended().await;
     let (response, mut stream) = client.send_request(asks("websocket"), false).unwrap();
     let (head, mut exchange) = served.request().await;
-    assert_eq!((&head.method[..], &head.target[..]), ("GET", &b"/chat"[..]));
+    assert_eq!((&head.method[..], &head.target[..]), ("GET", "/chat"));
     write(&mut exchange, switching(&head).as_bytes()).await;
     let echo = tokio::spawn(echo(exchange));
     let response = soon("a response", response).await.unwrap();
