@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::metrics::{KindMetrics, RouteMetrics};
+use super::handles::{KindMetrics, RouteMetrics};
 use crate::clock;
 use crate::live::kind::Kind;
 use crate::live::reason::CloseReason;

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod buckets;
 pub mod connections;
+pub mod handles;
 pub mod limited;
 pub mod log;
 pub mod meter;

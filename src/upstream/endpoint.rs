@@ -16,7 +16,8 @@ use super::sessions::Sessions;
 use super::tls::TlsClient;
 use crate::clock;
 use crate::config::model::{self, Address};
-use crate::telemetry::metrics::{EndpointMetrics, Metrics};
+use crate::telemetry::handles::EndpointMetrics;
+use crate::telemetry::metrics::Metrics;
 
 /// One entry of `endpoints`: what all addresses of its name have in common. It lives on through
 /// reloads as long as its name, its address and how it is spoken to stay the same.

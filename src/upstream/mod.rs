@@ -52,7 +52,8 @@ use upkeep::Upkeep;
 
 use crate::clock;
 use crate::config::model::{self, Address};
-use crate::telemetry::metrics::{Metrics, UpstreamMetrics};
+use crate::telemetry::handles::UpstreamMetrics;
+use crate::telemetry::metrics::Metrics;
 use crate::tls::TlsError;
 
 /// A named group of endpoints.

@@ -29,8 +29,7 @@ await dashboard(['ADMIN_URL'], { id: { type: 'string' } }, async ({ args: [url],
   step('ordering');
   await page.locator('#filter').fill('');
   await page.locator('#heads .c-age button').click(); // the youngest first
-  await row.waitFor();
-  expect((await page.locator('#rows tr').first().getAttribute('data-id')) === id, 'it is not first');
+  await page.locator(`#rows tr[data-id="${id}"]:first-child`).waitFor();
   step('looking at it');
   await row.click();
   await page.locator('#drawer .timeline li').filter({ hasText: 'first byte' }).waitFor();
