@@ -160,55 +160,64 @@ impl App {
     }
 
     /// Serves a connection to its end.
-    pub async fn serve(self: Arc<Self>, accepted: Accepted) {
+    ///
+    /// Not an `async fn`: that would hold room for the arguments to the end.
+    pub fn serve(self: Arc<Self>, accepted: Accepted) -> impl Future<Output = ()> + Send {
         self.metrics.accepted();
-        let open = self.metrics.open(Spoken::Http1);
-        // What is over when the first request begins is boxed: its room would be held to the end.
-        let opening = Box::pin(timeout(self.listener.header_timeout, self.open(accepted)));
-        let opened = opening.await;
-        let Opened { transport, peer, http2 } = match opened {
-            Ok(Ok(opened)) => opened,
-            Ok(Err(refused)) => return self.metrics.refused(refused),
-            Err(_) if self.tls.is_some() => return self.metrics.refused(Refused::Tls),
-            Err(_) => return self.metrics.refused(Refused::ProxyHeader),
-        };
-        if http2 {
-            drop(open);
-            return Box::pin(self.serve_http2(transport, peer)).await;
-        }
-        let mut client = Client::new(transport);
-        // Waited for once, not once for each request.
-        let mut shutdown = pin!(turns_true(self.shutdown.clone()));
-        let mut last_look = FIRST_LOOK;
-        let mut may_be_http2 = self.tls.is_none() && self.listener.protocols.http2;
-        loop {
-            let next = self.next(&mut client, shutdown.as_mut(), may_be_http2, last_look);
-            let head = match next.await {
-                Ok(Next::Head(head)) => head,
-                Ok(Next::Http2) => {
+        let app = Arc::clone(&self);
+        // What is over when the first request begins is boxed, for the same reason.
+        let opening = Box::pin(async move { app.open_in_time(accepted).await });
+        async move {
+            let open = self.metrics.open(Spoken::Http1);
+            let (mut client, peer) = match opening.await {
+                Ok(Opened { transport, peer, http2: false }) => (Client::new(transport), peer),
+                Ok(Opened { transport, peer, http2: true }) => {
                     drop(open);
-                    return Box::pin(self.serve_http2(client.into_transport(), peer)).await;
+                    return Box::pin(self.serve_http2(transport, peer)).await;
                 }
-                Ok(Next::End) => return,
-                Err(denial) => return Box::pin(self.refuse(client, &denial)).await,
+                Err(refused) => return self.metrics.refused(refused),
             };
-            may_be_http2 = false;
-            last_look = LAST_LOOK;
-            let carrier = self.shared.registry.carry();
-            // Each request has the configuration of its time.
-            let snapshot = self.snapshot();
-            let context = self.context(&snapshot, peer);
-            // Boxed, so that a connection between two requests holds no room for one.
-            match Box::pin(exchange::run(context, &mut client, head)).await {
-                After::KeepAlive => {}
-                After::Close => {
-                    drop(carrier);
-                    return client.close().await;
+            // Waited for once, not once for each request.
+            let mut shutdown = pin!(turns_true(self.shutdown.clone()));
+            let mut last_look = FIRST_LOOK;
+            let mut may_be_http2 = self.tls.is_none() && self.listener.protocols.http2;
+            loop {
+                let next = self.next(&mut client, shutdown.as_mut(), may_be_http2, last_look);
+                let head = match next.await {
+                    Ok(Next::Head(head)) => head,
+                    Ok(Next::Http2) => {
+                        drop(open);
+                        return Box::pin(self.serve_http2(client.into_transport(), peer)).await;
+                    }
+                    Ok(Next::End) => return,
+                    Err(denial) => return Box::pin(self.refuse(client, &denial)).await,
+                };
+                may_be_http2 = false;
+                last_look = LAST_LOOK;
+                let carrier = self.shared.registry.carry();
+                // Each request has the configuration of its time.
+                let snapshot = self.snapshot();
+                let context = self.context(&snapshot, peer);
+                // Boxed, so that a connection between two requests holds no room for one.
+                match Box::pin(exchange::run(context, &mut client, head)).await {
+                    After::KeepAlive => {}
+                    After::Close => {
+                        drop(carrier);
+                        return client.close().await;
+                    }
+                    After::Abort { patience } => return client.abort(patience).await,
+                    After::Gone => return,
                 }
-                After::Abort { patience } => return client.abort(patience).await,
-                After::Gone => return,
             }
         }
+    }
+
+    async fn open_in_time(&self, accepted: Accepted) -> Result<Opened, Refused> {
+        let opened = timeout(self.listener.header_timeout, self.open(accepted)).await;
+        opened.unwrap_or(Err(match self.tls {
+            Some(_) => Refused::Tls,
+            None => Refused::ProxyHeader,
+        }))
     }
 
     fn context<'a>(&'a self, snapshot: &'a Snapshot, peer: Option<SocketAddr>) -> Context<'a> {

@@ -234,41 +234,23 @@ impl Request {
 
 /// Serves one request.
 ///
-/// What is not passed on to an upstream is boxed, so that what is holds no room for it.
-#[expect(clippy::manual_async_fn, reason = "those hold room for their arguments twice")]
+/// What is not passed on to an upstream is boxed, so that what is holds no room for it. Neither does
+/// it for the arguments, as an `async fn` would.
 pub fn run<'a>(
     context: Context<'a>,
     client: &'a mut Client,
     mut head: RequestHead,
 ) -> impl Future<Output = After> + Send + 'a {
+    let began = clock::now();
+    let mut request = request(context, &head);
+    let admitted = admit::admit(&mut head);
+    let asked = match admitted {
+        Ok(admitted) => Ok(Box::new(forward::Asked { head, admitted })),
+        Err(denial) => Err(Box::new(denial)),
+    };
     async move {
-        let began = clock::now();
-        let address = context.sender().client_address(&head);
-        let (ids, config) = (&context.shared.ids, &context.snapshot.config);
-        let Tracing { propagate, otlp } = &config.tracing;
-        let trace = propagate
-            .then(|| Trace::of(&head.fields, || ids.random(), |id| otlp.samples(id.low())));
-        let has_span = otlp.enabled && trace.is_some_and(|trace| trace.is_sampled());
-        // Boxed: as it is handed on, each future on its way would hold room for it.
-        let mut request = Box::new(Request {
-            started: clock::wall(),
-            id: headers::request_id(&head).map_or_else(|| ids.request_id(), str::to_owned),
-            trace,
-            details: has_span.then(|| details::details(context, &head, address)),
-            // Not by the id: clients choose theirs, and might choose to be in no log.
-            is_sampled: config.log.access.sample.takes(|| ids.random()),
-            method: head.method.clone(),
-            path: String::new(),
-            version: head.version,
-            keep_alive: false,
-            address,
-            principal: None,
-            account: Account::at(address),
-            own_fields: Vec::new(),
-            permit: None,
-        });
-        let asked = match admit::admit(&mut head) {
-            Ok(admitted) => Box::new(forward::Asked { head, admitted }),
+        let asked = match asked {
+            Ok(asked) => asked,
             Err(denial) => {
                 // Where the next request would begin is not known.
                 return unrouted(context, client, &request, began, &denial, None).await;
@@ -325,6 +307,35 @@ pub fn run<'a>(
             }
         }
     }
+}
+
+/// What a head tells.
+///
+/// Boxed: as it is handed on, each future on its way would hold room for it.
+fn request(context: Context<'_>, head: &RequestHead) -> Box<Request> {
+    let address = context.sender().client_address(head);
+    let (ids, config) = (&context.shared.ids, &context.snapshot.config);
+    let Tracing { propagate, otlp } = &config.tracing;
+    let trace =
+        propagate.then(|| Trace::of(&head.fields, || ids.random(), |id| otlp.samples(id.low())));
+    let has_span = otlp.enabled && trace.is_some_and(|trace| trace.is_sampled());
+    Box::new(Request {
+        started: clock::wall(),
+        id: headers::request_id(head).map_or_else(|| ids.request_id(), str::to_owned),
+        trace,
+        details: has_span.then(|| details::details(context, head, address)),
+        // Not by the id: clients choose theirs, and might choose to be in no log.
+        is_sampled: config.log.access.sample.takes(|| ids.random()),
+        method: head.method.clone(),
+        path: String::new(),
+        version: head.version,
+        keep_alive: false,
+        address,
+        principal: None,
+        account: Account::at(address),
+        own_fields: Vec::new(),
+        permit: None,
+    })
 }
 
 /// Answers a request that no route took.

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use nix::libc::{ECONNABORTED, EINTR, EMFILE, ENFILE};
 use tokio::sync::{Semaphore, watch};
 
@@ -107,11 +108,9 @@ impl Acceptor {
             }
             return app.turn_away(accepted);
         };
+        // An async block that waited for it would hold room for it twice.
         let served = Arc::clone(app).serve(accepted);
-        tokio::spawn(async move {
-            served.await;
-            drop(place);
-        });
+        tokio::spawn(served.map(|()| drop(place)));
     }
 
     async fn fail(&mut self, error: &io::Error, listening: &Listening, app: &Arc<impl Serve>) {
