@@ -160,11 +160,13 @@ pub fn to_upstream(
 fn forwarded(fields: &mut Fields, host: &[u8], sender: Sender<'_>) {
     let trusted = sender.is_trusted();
     let address = sender.peer.map(|peer| peer.ip().to_canonical());
+    let mut space = [0; ADDRESS_MAX_BYTES];
+    let node = written(address, &mut space);
     let theirs = |fields: &Fields, name| if trusted { list(fields, name) } else { Vec::new() };
     let before = theirs(fields, "X-Forwarded-For");
     fields.set_with("X-Forwarded-For", |text| {
         text.extend_from_slice(&before);
-        write_address(text, address);
+        text.extend_from_slice(node);
     });
     let is_text = std::str::from_utf8(host).is_ok() && !host.is_empty();
     let can_be_quoted = is_text && !host.iter().any(|byte| matches!(byte, b'"' | b'\\'));
@@ -173,7 +175,7 @@ fn forwarded(fields: &mut Fields, host: &[u8], sender: Sender<'_>) {
         text.extend_from_slice(&before);
         let is_bracketed = matches!(address, Some(IpAddr::V6(_)));
         text.extend_from_slice(if is_bracketed { b"for=\"[" } else { b"for=" });
-        write_address(text, address);
+        text.extend_from_slice(node);
         text.extend_from_slice(if is_bracketed { b"]\";proto=" } else { b";proto=" });
         text.extend_from_slice(sender.scheme.as_bytes());
         if can_be_quoted {
@@ -195,28 +197,39 @@ fn forwarded(fields: &mut Fields, host: &[u8], sender: Sender<'_>) {
     }
 }
 
-/// Appends an address as fields have it.
-fn write_address(text: &mut Vec<u8>, address: Option<IpAddr>) {
+/// Bytes of an address as text: an IPv6 one has 39 at most.
+const ADDRESS_MAX_BYTES: usize = 40;
+
+/// An address as fields have it.
+fn written(address: Option<IpAddr>, space: &mut [u8; ADDRESS_MAX_BYTES]) -> &[u8] {
+    let Some(address) = address else { return b"unknown" };
+    let mut rest = &mut space[..];
     match address {
         // Nearly every request has one, and `write!` takes a thousand instructions for it.
-        Some(IpAddr::V4(address)) => {
-            let (mut digits, mut length) = ([0; 16], 0);
-            for octet in address.octets() {
-                let places = [octet / 100, octet / 10 % 10, octet % 10];
-                let first = usize::from(octet < 100) + usize::from(octet < 10);
-                for digit in &places[first..] {
-                    digits[length] = b'0' + digit;
-                    length += 1;
+        IpAddr::V4(address) => {
+            let mut push = |byte| {
+                if let Some(place) = rest.split_off_first_mut() {
+                    *place = byte;
                 }
-                digits[length] = b'.';
-                length += 1;
+            };
+            for (place, octet) in address.octets().into_iter().enumerate() {
+                if place > 0 {
+                    push(b'.');
+                }
+                if octet >= 100 {
+                    push(b'0' + octet / 100);
+                }
+                if octet >= 10 {
+                    push(b'0' + octet / 10 % 10);
+                }
+                push(b'0' + octet % 10);
             }
-            text.extend_from_slice(&digits[..length - 1]);
         }
-        // Writing into a vector cannot fail.
-        Some(IpAddr::V6(address)) => drop(write!(text, "{address}")),
-        None => text.extend_from_slice(b"unknown"),
+        // There is room for every one.
+        IpAddr::V6(address) => drop(write!(rest, "{address}")),
     }
+    let length = ADDRESS_MAX_BYTES - rest.len();
+    &space[..length]
 }
 
 /// The existing list with one more member.
@@ -259,7 +272,7 @@ pub struct Delivery<'a> {
     /// Sent if the upstream gave none of its own.
     pub request_id: &'a str,
     /// The time of day, for a response that does not say it.
-    pub now: SystemTime,
+    pub now: fn() -> SystemTime,
 }
 
 /// Rewrites a final response's fields for the client.
@@ -273,7 +286,7 @@ pub fn to_client(head: &mut ResponseHead, delivery: Delivery<'_>, rules: &Header
     via(&mut head.fields, head.version);
     if !head.fields.contains("date") {
         // RFC 9110 §6.6.1: a recipient "MUST … append a corresponding Date header field".
-        head.fields.append("Date", httpdate::fmt_http_date(delivery.now));
+        head.fields.append("Date", httpdate::fmt_http_date((delivery.now)()));
     }
     if !head.fields.contains("x-request-id") {
         head.fields.append("X-Request-Id", delivery.request_id);

@@ -177,7 +177,7 @@ fn request_ids_are_taken_over_only_when_harmless() {
 
 fn down(text: &str, framing: Framing, sse: bool, client: Version, close: bool) -> Fields {
     let mut head = parse_response(text.as_bytes()).unwrap().unwrap().0;
-    let now = SystemTime::UNIX_EPOCH;
+    let now = || SystemTime::UNIX_EPOCH;
     let delivery = Delivery { framing, close, client, sse, request_id: "id-1", now };
     to_client(&mut head, delivery, &Headers::default());
     head.fields

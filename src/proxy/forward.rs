@@ -320,7 +320,7 @@ impl Forward<'_> {
             client: self.request.version,
             sse: answer.kind == Kind::Sse,
             request_id: &self.request.id,
-            now: clock::wall(),
+            now: clock::wall,
         };
         headers::to_client(&mut head, delivery, &self.rules.headers);
         if self.rules.cors.is_some() {
