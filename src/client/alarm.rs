@@ -1,9 +1,10 @@
 //! Wakes a connection's task when something is due.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use tokio::task::unconstrained;
 use tokio::time::{Sleep, sleep_until};
 
 /// One timer for all that a connection waits for, from one request to the next.
@@ -52,7 +53,8 @@ impl Alarm {
             }
             None => self.timer.insert(Box::pin(sleep_until(at.into()))),
         };
-        timer.as_mut().poll(cx)
+        // Unconstrained: a look that is put off until the task's next turn sets nothing.
+        pin!(unconstrained(timer.as_mut())).poll(cx)
     }
 }
 
@@ -96,5 +98,48 @@ mod tests {
             false => alarm.poll(cx),
         })
         .await;
+    }
+
+    /// Waits until it rings, as its users do.
+    async fn rings(alarm: &mut Alarm) {
+        let rings = poll_fn(|cx| match alarm.is_due(clock::now()) {
+            true => Poll::Ready(()),
+            false => alarm.poll(cx),
+        });
+        let began = clock::now();
+        // What looks at the clock is asked once more when the time is over.
+        let rang = tokio::time::timeout(Duration::from_secs(10), rings).await;
+        assert!(rang.is_ok() && clock::now() - began < Duration::from_secs(9), "it does not ring");
+    }
+
+    #[tokio::test]
+    async fn a_time_later_than_the_one_it_was_set_to_is_rung_all_the_same() {
+        let mut alarm = Alarm::default();
+        alarm.ring_by(clock::now() + Duration::from_millis(10));
+        poll_fn(|cx| {
+            assert!(alarm.poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        // Nobody looks when it fires.
+        alarm.silence();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let later = clock::now() + Duration::from_millis(30);
+        alarm.ring_by(later);
+        rings(&mut alarm).await;
+        assert!(clock::now() >= later);
+    }
+
+    #[tokio::test]
+    async fn it_is_set_by_a_task_that_has_used_up_its_turn() {
+        let mut alarm = Alarm::default();
+        alarm.ring_by(clock::now() + Duration::from_millis(30));
+        poll_fn(|cx| {
+            while pin!(tokio::task::consume_budget()).poll(cx).is_ready() {}
+            assert!(alarm.poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        rings(&mut alarm).await;
     }
 }

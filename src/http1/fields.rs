@@ -209,7 +209,7 @@ impl Line {
         Field { name, value: &rest[SEPARATOR.len()..] }
     }
 
-    /// Whether the name and the value are what the text has there, in the form in which it goes out.
+    /// Whether the text has that name and that value there, in the form in which it goes out.
     fn is_in_form(self, text: &[u8], name: &[u8], value: &[u8]) -> bool {
         let Some(line) = text.get(self.start as usize..self.end()) else { return false };
         let rest = &line[name.len()..];

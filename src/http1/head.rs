@@ -42,7 +42,8 @@ impl Version {
 pub struct RequestHead {
     /// The method, case-sensitive.
     pub method: Cow<'static, str>,
-    /// The request target as it was sent: `/path?query`, `http://…`, `*` or `host:port`.
+    /// The request target as it was sent, until somebody has taken it: `/path?query`, `http://…`,
+    /// `*` or `host:port`.
     pub target: String,
     /// The client's version.
     pub version: Version,

@@ -1,5 +1,6 @@
 //! A listener's application: reads requests from a connection, one after the other.
 
+use std::future::pending;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -333,8 +334,10 @@ async fn tell(mut client: Client, denial: &Denial) {
 }
 
 async fn turns_true(mut watched: watch::Receiver<bool>) {
-    // Without a sender the process is at its end.
-    let _ = watched.wait_for(|&is_true| is_true).await;
+    if watched.wait_for(|&is_true| is_true).await.is_err() {
+        // Nobody is left to say so.
+        pending().await
+    }
 }
 
 fn late() -> Denial {

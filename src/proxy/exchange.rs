@@ -187,8 +187,8 @@ impl Request {
         }
     }
 
-    /// Counts, traces and logs its end at `now`, after `attempts` in vain; `record` makes a line of its
-    /// kind.
+    /// Counts, traces and logs its end at `now`, after `attempts` in vain; `record` makes a line of
+    /// its kind.
     pub fn close<'r>(
         &self,
         context: Context<'_>,
@@ -234,8 +234,8 @@ impl Request {
 
 /// Serves one request.
 ///
-/// What is not passed on to an upstream is boxed, so that what is holds no room for it. Neither does
-/// it for the arguments, as an `async fn` would.
+/// What is not passed on to an upstream is boxed, so that what is holds no room for it. Nor does it
+/// for the arguments, as an `async fn` would.
 pub fn run<'a>(
     context: Context<'a>,
     client: &'a mut Client,

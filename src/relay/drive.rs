@@ -464,7 +464,7 @@ impl<'a, U: Wire> Link<'a, U> {
         }
     }
 
-    /// Does what is due, and sets the timer anew; says whether anything was written.
+    /// Does what is due, and silences the alarm; says whether anything was written.
     fn on_time(
         &mut self,
         cx: &mut Context<'_>,
@@ -537,7 +537,7 @@ impl<'a, U: Wire> Link<'a, U> {
         self.arms_earlier = true;
     }
 
-    /// Looks when something is due, before it is waited for that.
+    /// Sets the alarm to what is due next; called before the task waits.
     fn set_alarm(&mut self) {
         if !std::mem::take(&mut self.arms_earlier) {
             return;

@@ -44,7 +44,7 @@ pub struct Connected {
     pub connection: Connection,
     /// It has been idle before.
     pub reused: bool,
-    /// Since when.
+    /// When it was found to be ready.
     pub at: Instant,
 }
 
@@ -82,7 +82,7 @@ pub(super) async fn warm(
     Ok(())
 }
 
-/// An idle connection that is still good, and since when that is known.
+/// An idle connection that is still good, and when that was found.
 fn idle(endpoint: &Endpoint, pool: &model::Pool) -> Option<(Connection, Instant)> {
     loop {
         let mut connection = endpoint.resting().take()?;

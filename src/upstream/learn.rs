@@ -32,6 +32,10 @@ const SHORTEST: Duration = Duration::from_millis(500);
 /// was seen lately: believed or not, it costs such requests no more than a step at their begin.
 const SUSPICIOUS: Duration = Duration::from_millis(400);
 
+/// Whoever closes so soon does it with an answer (the last one of a connection, say), and not
+/// because nothing came.
+const AT_ONCE: Duration = Duration::from_millis(5);
+
 /// How long a close that came sooner is remembered for that.
 const REMEMBERED: Duration = Duration::from_secs(10);
 
@@ -86,6 +90,9 @@ impl Learned {
     /// The upstream closed a connection that had been idle for `idle`: from the end of its last
     /// exchange until now. Only for those that are watched, and not for those that we closed.
     pub fn closed(&mut self, idle: Duration, now: Instant) {
+        if idle < AT_ONCE {
+            return;
+        }
         if idle < SUSPICIOUS {
             let shortest = self.suspicious(now).min(idle / 2);
             self.hasty = Some((shortest, now));

@@ -295,6 +295,27 @@ async fn an_expectation_passes_and_the_body_waits_for_the_upstreams_word() {
 }
 
 #[tokio::test]
+async fn a_client_that_stops_after_100_continue_is_a_slow_one() {
+    let upstream = Upstream::serve(|mut upstream| async move {
+        upstream.head().await;
+        upstream.write("HTTP/1.1 100 Continue\r\n\r\n").await;
+        upstream.hold().await;
+    })
+    .await;
+    // The upstream has much more time for its answer than the client has for the rest.
+    let rules = "stream.slow_client_timeout = \"500ms\"\ntimeouts.first_byte = \"60s\"";
+    let proxy = Proxy::to(upstream.address).route(rules).start().await;
+    let mut client = proxy.client().await;
+    client
+        .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+        .await;
+    let interim = client.head().await;
+    assert!(interim.starts_with("HTTP/1.1 100 "), "{interim}");
+    client.send("h").await;
+    assert_eq!(proxy.reason().await, "slow_client");
+}
+
+#[tokio::test]
 async fn an_expectation_of_an_http_1_0_client_is_not_sent_on() {
     let upstream = Upstream::serve(|mut upstream| async move {
         let head = upstream.head().await;

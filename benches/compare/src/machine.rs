@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::peers::Peer;
 
 /// A few lines of Markdown.
-pub(crate) fn markdown(peers: &[Box<dyn Peer>]) -> String {
+pub(crate) fn markdown(peers: &[Box<dyn Peer>], pace: f64) -> String {
     let mut text =
         format!("# What an event, a request and an open stream cost\n\n{}. ", hardware());
     let versions: Vec<_> = peers
@@ -18,6 +18,9 @@ pub(crate) fn markdown(peers: &[Box<dyn Peer>]) -> String {
         text += &format!("{}. ", versions.join(", "));
     }
     text += "Each cell is a median, with the least and the greatest of the rounds behind it.\n";
+    if pace != 1.0 {
+        text += &format!("Events and requests are paced {pace} times as fast as said below.\n");
+    }
     text
 }
 

@@ -58,8 +58,9 @@ fn main() -> ExitCode {
 fn compare(options: &Options) -> anyhow::Result<()> {
     let peers = options.peers()?;
     let scratch = Scratch::new()?;
-    let settings = Settings { seconds: options.seconds, core: options.core(), scratch };
-    println!("{}", machine::markdown(&peers));
+    let settings =
+        Settings { seconds: options.seconds, pace: options.pace, core: options.core(), scratch };
+    println!("{}", machine::markdown(&peers, settings.pace));
     for scenario in options.scenarios()? {
         let rows = run(scenario, &peers, &settings, options.rounds);
         println!("{}", table::markdown(scenario, &rows));

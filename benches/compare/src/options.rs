@@ -31,6 +31,10 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 4.0, value_parser = seconds)]
     pub(crate) seconds: f64,
 
+    /// Times the pace of sse, websocket and json, 0.1 to 4: a busier core tells smaller differences.
+    #[arg(long, default_value_t = 1.0, value_parser = pace)]
+    pub(crate) pace: f64,
+
     /// A build of Longwire; may be given several times. [default: longwire=target/release/longwire]
     #[arg(long, value_name = "NAME=PATH", value_parser = build)]
     longwire: Vec<Build>,
@@ -119,6 +123,13 @@ fn seconds(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(seconds) if (0.5..=20.0).contains(&seconds) => Ok(seconds),
         _ => Err("expected 0.5 to 20".to_owned()),
+    }
+}
+
+fn pace(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(pace) if (0.1..=4.0).contains(&pace) => Ok(pace),
+        _ => Err("expected 0.1 to 4".to_owned()),
     }
 }
 

@@ -13,6 +13,8 @@ use crate::scratch::Scratch;
 pub(crate) struct Settings {
     /// How long a window is.
     pub(crate) seconds: f64,
+    /// How many times the usual events and requests there are in a second.
+    pub(crate) pace: f64,
     /// The core to which origin, client and proxy are tied.
     pub(crate) core: usize,
     pub(crate) scratch: Scratch,

@@ -92,7 +92,12 @@ impl<U: Wire> Link<'_, U> {
             self.expects_continue = false;
             let came = self.upload.bytes() - before;
             self.meter.request_bytes(came);
+            let was_awaited = self.timers.awaits_request();
             self.timers.request_read(came, clock::now());
+            if !was_awaited {
+                // The client's time runs again, and may be shorter than the upstream's.
+                self.arm_earlier();
+            }
             self.write_upstream(cx);
         }
         self.client.inbox.extend_from_slice(input);

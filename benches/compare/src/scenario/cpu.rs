@@ -65,7 +65,8 @@ const SETTLE: Duration = Duration::from_millis(500);
 
 fn pushed(settings: &Settings, peer: &dyn Peer, form: Form) -> anyhow::Result<Measured> {
     let core = Some(settings.core);
-    let origin = Origin::start(Manner { rate: RATE, idle: None, core })?;
+    let rate = RATE * settings.pace;
+    let origin = Origin::start(Manner { rate, idle: None, core })?;
     let proxy = peers::start(&settings.scratch, peer, origin.address, core)?;
     let streams = Streams::open(streams::Plan {
         target: proxy.address,
@@ -77,7 +78,7 @@ fn pushed(settings: &Settings, peer: &dyn Peer, form: Form) -> anyhow::Result<Me
         core,
     })?;
     let seen = &streams.seen;
-    let measured = window(settings, &proxy, &seen.events, STREAMS as f64 * RATE)?;
+    let measured = window(settings, &proxy, &seen.events, STREAMS as f64 * rate)?;
     let failed = seen.failed.load(Ordering::Relaxed);
     anyhow::ensure!(failed == 0, "{failed} streams failed");
     Ok(measured)
@@ -85,12 +86,14 @@ fn pushed(settings: &Settings, peer: &dyn Peer, form: Form) -> anyhow::Result<Me
 
 fn requested(settings: &Settings, peer: &dyn Peer) -> anyhow::Result<Measured> {
     let core = Some(settings.core);
-    let origin = Origin::start(Manner { rate: RATE, idle: None, core })?;
+    let rate = RATE * settings.pace;
+    let origin = Origin::start(Manner { rate, idle: None, core })?;
     let proxy = peers::start(&settings.scratch, peer, origin.address, core)?;
-    let plan = Plan::steady(proxy.address, Question::Json, CONNECTIONS, REQUESTS);
+    let rate = REQUESTS * settings.pace;
+    let plan = Plan::steady(proxy.address, Question::Json, CONNECTIONS, rate);
     let requests = Requests::start(Plan { core, ..plan });
     let seen = &requests.seen;
-    let measured = window(settings, &proxy, &seen.answered, REQUESTS)?;
+    let measured = window(settings, &proxy, &seen.answered, rate)?;
     let failed = seen.failed.load(Ordering::Relaxed);
     anyhow::ensure!(failed == 0, "{failed} requests failed");
     let connected = seen.connected.load(Ordering::Relaxed);
