@@ -3,7 +3,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 
-use crate::harness::{Conversation, Proxy, Response, Upstream, soon, taken};
+use crate::harness::{Client, Conversation, Proxy, Response, Upstream, soon, taken};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -283,15 +283,20 @@ async fn an_expectation_passes_and_the_body_waits_for_the_upstreams_word() {
     .await;
     let proxy = Proxy::to(upstream.address).start().await;
     let mut client = proxy.client().await;
+    may_continue(&mut client).await;
+    client.send("hello").await;
+    let response = client.response().await;
+    assert_eq!((response.status, response.text()), (200, "ok"));
+    assert_eq!(proxy.reason().await, "completed");
+}
+
+/// Announces a body of five bytes, and is told to send it.
+async fn may_continue(client: &mut Client) {
     client
         .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
         .await;
     let interim = client.head().await;
     assert!(interim.starts_with("HTTP/1.1 100 "), "{interim}");
-    client.send("hello").await;
-    let response = client.response().await;
-    assert_eq!((response.status, response.text()), (200, "ok"));
-    assert_eq!(proxy.reason().await, "completed");
 }
 
 #[tokio::test]
@@ -306,11 +311,7 @@ async fn a_client_that_stops_after_100_continue_is_a_slow_one() {
     let rules = "stream.slow_client_timeout = \"500ms\"\ntimeouts.first_byte = \"60s\"";
     let proxy = Proxy::to(upstream.address).route(rules).start().await;
     let mut client = proxy.client().await;
-    client
-        .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
-        .await;
-    let interim = client.head().await;
-    assert!(interim.starts_with("HTTP/1.1 100 "), "{interim}");
+    may_continue(&mut client).await;
     client.send("h").await;
     assert_eq!(proxy.reason().await, "slow_client");
 }
