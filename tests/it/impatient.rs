@@ -32,13 +32,14 @@ struct Nginx {
 impl Nginx {
     async fn in_front_of(proxy: &Proxy, timeout: Option<Duration>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        // The worker must reach its temporary files; only root may say as whom it runs.
+        // One process, since a worker would outlive a master that is killed. It must reach its
+        // temporary files; only root may say as whom it runs.
         let as_root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
         let user = if as_root { "user root;" } else { "" };
         let timeout =
             timeout.map(|t| format!("proxy_read_timeout {}ms;", t.as_millis())).unwrap_or_default();
         let text = format!(
-            "{user} daemon off; worker_processes 1; pid nginx.pid; error_log stderr error;\n\
+            "{user} daemon off; master_process off; pid nginx.pid; error_log stderr error;\n\
              events {{}}\n\
              http {{ access_log off; client_body_temp_path body; proxy_temp_path proxy;\n\
              fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;\n\
