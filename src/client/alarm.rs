@@ -93,11 +93,7 @@ mod tests {
         alarm.silence();
         assert!(!alarm.is_due(clock::now()));
         alarm.ring_by(clock::now() + Duration::from_millis(10));
-        poll_fn(|cx| match alarm.is_due(clock::now()) {
-            true => Poll::Ready(()),
-            false => alarm.poll(cx),
-        })
-        .await;
+        rings(&mut alarm).await;
     }
 
     /// Waits until it rings, as its users do.

@@ -44,8 +44,14 @@ const TYPICAL_BYTES: usize = 40;
 impl Fields {
     /// An empty list with room for `capacity` fields.
     pub fn with_capacity(capacity: usize) -> Self {
-        let text = Vec::with_capacity(capacity * TYPICAL_BYTES);
-        Self { text, lines: Vec::with_capacity(capacity), marks: 0 }
+        Self::of_text(&[], 0, capacity)
+    }
+
+    /// With that text, and room for `count` fields in it and `more`.
+    fn of_text(from: &[u8], count: usize, more: usize) -> Self {
+        let mut text = Vec::with_capacity(from.len() + more * TYPICAL_BYTES);
+        text.extend_from_slice(from);
+        Self { text, lines: Vec::with_capacity(count + more), marks: 0 }
     }
 
     /// Those of a head, each a name and a value that are parts of its text, `raw`; with room for
@@ -55,10 +61,7 @@ impl Fields {
         parts: impl ExactSizeIterator<Item = (&'r [u8], &'r [u8])>,
         more: usize,
     ) -> Self {
-        let mut text = Vec::with_capacity(raw.len() + more * TYPICAL_BYTES);
-        text.extend_from_slice(raw);
-        let lines = Vec::with_capacity(parts.len() + more);
-        let mut fields = Self { text, lines, marks: 0 };
+        let mut fields = Self::of_text(raw, parts.len(), more);
         for (name, value) in parts {
             let start = name.as_ptr() as usize - raw.as_ptr() as usize;
             let line = Line::new(start, name.len(), value.len());
@@ -73,11 +76,10 @@ impl Fields {
 
     /// A copy with room for `more`.
     pub fn with_room(&self, more: usize) -> Self {
-        let mut text = Vec::with_capacity(self.text.len() + more * TYPICAL_BYTES);
-        text.extend_from_slice(&self.text);
-        let mut lines = Vec::with_capacity(self.count() + more);
-        lines.extend_from_slice(&self.lines);
-        Self { text, lines, marks: self.marks }
+        let mut copy = Self::of_text(&self.text, self.count(), more);
+        copy.lines.extend_from_slice(&self.lines);
+        copy.marks = self.marks;
+        copy
     }
 
     /// How many there are.
@@ -95,7 +97,7 @@ impl Fields {
     pub(super) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         let together = |one: &Line, next: &Line| one.end() == next.start as usize;
         self.lines.chunk_by(together).map(|lines| {
-            let [first, .., last] = lines else { return lines[0].of(&self.text) };
+            let (first, last) = (lines[0], lines[lines.len() - 1]);
             &self.text[first.start as usize..last.end()]
         })
     }
@@ -196,11 +198,6 @@ impl Line {
     /// Where its line ends.
     fn end(&self) -> usize {
         self.value_end as usize + LINE_END.len()
-    }
-
-    /// The whole line.
-    fn of(self, text: &[u8]) -> &[u8] {
-        &text[self.start as usize..self.end()]
     }
 
     fn field(self, text: &[u8]) -> Field<'_> {

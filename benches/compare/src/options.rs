@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
@@ -28,11 +29,11 @@ pub(crate) struct Options {
     pub(crate) rounds: u16,
 
     /// How long a window of measurement is, 0.5 to 20.
-    #[arg(long, default_value_t = 4.0, value_parser = seconds)]
+    #[arg(long, default_value_t = 4.0, value_parser = within(0.5..=20.0))]
     pub(crate) seconds: f64,
 
     /// Times the pace of sse, websocket and json, 0.1 to 4: a busier core tells smaller differences.
-    #[arg(long, default_value_t = 1.0, value_parser = pace)]
+    #[arg(long, default_value_t = 1.0, value_parser = within(0.1..=4.0))]
     pub(crate) pace: f64,
 
     /// A build of Longwire; may be given several times. [default: longwire=target/release/longwire]
@@ -119,17 +120,10 @@ fn is(peer: &dyn Peer, name: &str) -> bool {
 }
 
 /// Longer windows would meet pings, which origin and client do not answer.
-fn seconds(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(seconds) if (0.5..=20.0).contains(&seconds) => Ok(seconds),
-        _ => Err("expected 0.5 to 20".to_owned()),
-    }
-}
-
-fn pace(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(pace) if (0.1..=4.0).contains(&pace) => Ok(pace),
-        _ => Err("expected 0.1 to 4".to_owned()),
+fn within(range: RangeInclusive<f64>) -> impl Fn(&str) -> Result<f64, String> + Clone {
+    move |text| match text.parse() {
+        Ok(number) if range.contains(&number) => Ok(number),
+        _ => Err(format!("expected {} to {}", range.start(), range.end())),
     }
 }
 

@@ -86,8 +86,7 @@ fn pushed(settings: &Settings, peer: &dyn Peer, form: Form) -> anyhow::Result<Me
 
 fn requested(settings: &Settings, peer: &dyn Peer) -> anyhow::Result<Measured> {
     let core = Some(settings.core);
-    let rate = RATE * settings.pace;
-    let origin = Origin::start(Manner { rate, idle: None, core })?;
+    let origin = Origin::start(Manner { rate: RATE, idle: None, core })?;
     let proxy = peers::start(&settings.scratch, peer, origin.address, core)?;
     let rate = REQUESTS * settings.pace;
     let plan = Plan::steady(proxy.address, Question::Json, CONNECTIONS, rate);
