@@ -30,6 +30,9 @@ await dashboard(['ADMIN_URL'], { id: { type: 'string' } }, async ({ args: [url],
   await page.locator('#filter').fill('');
   await page.locator('#heads .c-age button').click(); // the youngest first
   await page.locator(`#rows tr[data-id="${id}"]:first-child`).waitFor();
+  // Many began in the same millisecond.
+  const numbers = await page.locator('#rows tr').evaluateAll((rows) => rows.map((row) => Number(row.dataset.number)));
+  expect(numbers.length > 1 && numbers.every((number, at) => at === 0 || number < numbers[at - 1]), `in the order ${numbers}`);
   step('looking at it');
   await row.click();
   await page.locator('#drawer .timeline li').filter({ hasText: 'first byte' }).waitFor();
