@@ -3,8 +3,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use longwire::proxy::app::LAST_LOOK;
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixDatagram, UnixStream};
@@ -118,6 +119,14 @@ async fn ask(
     if answer.starts_with("HTTP/1.1 200 ") { Ok(answer) } else { Err(io::Error::other(answer)) }
 }
 
+/// Whether no byte of an answer came before the connection's end.
+fn says_nothing(error: &io::Error) -> bool {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => error.to_string().is_empty(),
+        kind => matches!(kind, io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe),
+    }
+}
+
 /// Clients that ask without a pause, and what they have seen.
 struct Load {
     ends: Arc<AtomicBool>,
@@ -178,8 +187,19 @@ async fn once(stream: io::Result<impl AsyncRead + AsyncWrite + Unpin>) -> io::Re
 /// while nothing is asked.
 async fn kept(address: SocketAddr, ends: &AtomicBool) -> io::Result<u64> {
     let (mut stream, mut count) = (TcpStream::connect(address).await?, 0);
+    let mut answered = None;
     while !ends.load(Ordering::Relaxed) {
-        let head = ask(&mut stream, false).await?;
+        let head = match ask(&mut stream, false).await {
+            // Kept from asking for so long, it met the end of an idle connection (RFC 9112 §9.5).
+            Err(error)
+                if answered.is_some_and(|at: Instant| at.elapsed() > LAST_LOOK * 3 / 4)
+                    && says_nothing(&error) =>
+            {
+                break;
+            }
+            other => other?,
+        };
+        answered = Some(Instant::now());
         count += 1;
         if head.contains("Connection: close") {
             break;
