@@ -102,18 +102,25 @@ impl Client {
     }
 
     /// The same, for no longer than until `deadline`.
-    pub async fn read_more_by(&mut self, deadline: Instant) -> Input {
+    pub fn read_more_by(&mut self, deadline: Instant) -> impl Future<Output = Input> {
+        self.wait_until(deadline);
+        poll_fn(|cx| self.poll_more(cx))
+    }
+
+    /// Has [`Self::poll_more`] wait until `deadline` from now on.
+    pub fn wait_until(&mut self, deadline: Instant) {
         self.alarm.silence();
         self.alarm.ring_by(deadline);
-        poll_fn(|cx| {
-            let read = scratch::with(|scratch| self.poll_read_ahead(cx, &mut scratch.read));
-            match read {
-                Poll::Ready(Ok(count)) if count > 0 => Poll::Ready(Input::More),
-                Poll::Ready(_) => Poll::Ready(Input::End),
-                Poll::Pending => self.alarm.poll(cx).map(|()| Input::Late),
-            }
-        })
-        .await
+    }
+
+    /// Waits for more input; it is appended to the inbox.
+    pub fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Input> {
+        let read = scratch::with(|scratch| self.poll_read_ahead(cx, &mut scratch.read));
+        match read {
+            Poll::Ready(Ok(count)) if count > 0 => Poll::Ready(Input::More),
+            Poll::Ready(_) => Poll::Ready(Input::End),
+            Poll::Pending => self.alarm.poll(cx).map(|()| Input::Late),
+        }
     }
 
     /// Reads and forgets a body that nobody wants, of `most` bytes with its framing; says whether

@@ -1,9 +1,10 @@
 //! A listener's application: reads requests from a connection, one after the other.
 
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -83,33 +84,36 @@ enum Next {
 /// What surrounds the requests of one connection.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
-    /// What all listeners share.
-    pub shared: &'a Shared,
+    app: &'a App,
     /// The configuration that it began with.
     pub snapshot: &'a Snapshot,
-    /// Name of the listener.
-    pub listener: &'a str,
     /// The other end.
     pub peer: Option<SocketAddr>,
-    /// The connection has TLS.
-    pub secure: bool,
-    /// Turns true when the process is to end.
-    pub shutdown: &'a watch::Receiver<bool>,
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
+    /// What all listeners share.
+    pub fn shared(&self) -> &'a Shared {
+        &self.app.shared
+    }
+
+    /// Name of the listener.
+    pub fn listener(&self) -> &'a str {
+        &self.app.listener.name
+    }
+
     /// Who is at the other end.
     pub fn sender(&self) -> Sender<'_> {
         Sender {
             peer: self.peer,
             trusted: &self.snapshot.config.server.trusted_proxies,
-            scheme: if self.secure { "https" } else { "http" },
+            scheme: if self.app.tls.is_some() { "https" } else { "http" },
         }
     }
 
     /// Whether connections are to be closed after their response.
     pub fn is_draining(&self) -> bool {
-        *self.shutdown.borrow()
+        *self.app.shutdown.borrow()
     }
 }
 
@@ -170,46 +174,55 @@ impl App {
         let opening = Box::pin(async move { app.open_in_time(accepted).await });
         async move {
             let open = self.metrics.open(Spoken::Http1);
-            let (mut client, peer) = match opening.await {
-                Ok(Opened { transport, peer, http2: false }) => (Client::new(transport), peer),
-                Ok(Opened { transport, peer, http2: true }) => {
-                    drop(open);
-                    return Box::pin(self.serve_http2(transport, peer)).await;
-                }
-                Err(refused) => return self.metrics.refused(refused),
-            };
-            // Waited for once, not once for each request.
-            let mut shutdown = pin!(turns_true(self.shutdown.clone()));
-            let mut last_look = FIRST_LOOK;
-            let mut may_be_http2 = self.tls.is_none() && self.listener.protocols.http2;
-            loop {
-                let next = self.next(&mut client, shutdown.as_mut(), may_be_http2, last_look);
-                let head = match next.await {
-                    Ok(Next::Head(head)) => head,
-                    Ok(Next::Http2) => {
+            // Boxed, and waited for behind all that is named before: a connection that serves a
+            // request holds no room for its end.
+            let last: Pin<Box<dyn Future<Output = ()> + Send>> = 'last: {
+                let (mut client, peer) = match opening.await {
+                    Ok(Opened { transport, peer, http2: false }) => (Client::new(transport), peer),
+                    Ok(Opened { transport, peer, http2: true }) => {
                         drop(open);
-                        return Box::pin(self.serve_http2(client.into_transport(), peer)).await;
+                        break 'last Box::pin(self.serve_http2(transport, peer));
                     }
-                    Ok(Next::End) => return,
-                    Err(denial) => return Box::pin(self.refuse(client, &denial)).await,
+                    Err(refused) => return self.metrics.refused(refused),
                 };
-                may_be_http2 = false;
-                last_look = LAST_LOOK;
-                let carrier = self.shared.registry.carry();
-                // Each request has the configuration of its time.
-                let snapshot = self.snapshot();
-                let context = self.context(&snapshot, peer);
-                // Boxed, so that a connection between two requests holds no room for one.
-                match Box::pin(exchange::run(context, &mut client, head)).await {
-                    After::KeepAlive => {}
-                    After::Close => {
-                        drop(carrier);
-                        return client.close().await;
+                // Waited for once, not once for each request.
+                let mut shutdown = pin!(turns_true(self.shutdown.clone()));
+                let mut last_look = FIRST_LOOK;
+                let mut may_be_http2 = self.tls.is_none() && self.listener.protocols.http2;
+                loop {
+                    let next = self.next(&mut client, shutdown.as_mut(), may_be_http2, last_look);
+                    let head = match next.await {
+                        Ok(Next::Head(head)) => head,
+                        Ok(Next::Http2) => {
+                            drop(open);
+                            break 'last Box::pin(self.serve_http2(client.into_transport(), peer));
+                        }
+                        Ok(Next::End) => return,
+                        Err(denial) => {
+                            break 'last Box::pin(Arc::clone(&self).refuse(client, denial));
+                        }
+                    };
+                    may_be_http2 = false;
+                    last_look = LAST_LOOK;
+                    let carrier = self.shared.registry.carry();
+                    // Each request has the configuration of its time.
+                    let snapshot = self.snapshot();
+                    let context = self.context(&snapshot, peer);
+                    // Boxed, so that a connection between two requests holds no room for one.
+                    match Box::pin(exchange::run(context, &mut client, head)).await {
+                        After::KeepAlive => {}
+                        After::Close => break 'last Box::pin(client.close()),
+                        After::Abort { patience } => {
+                            break 'last Box::pin(async move {
+                                client.abort(patience).await;
+                                drop(carrier);
+                            });
+                        }
+                        After::Gone => return,
                     }
-                    After::Abort { patience } => return client.abort(patience).await,
-                    After::Gone => return,
                 }
-            }
+            };
+            last.await
         }
     }
 
@@ -222,14 +235,7 @@ impl App {
     }
 
     fn context<'a>(&'a self, snapshot: &'a Snapshot, peer: Option<SocketAddr>) -> Context<'a> {
-        Context {
-            shared: &self.shared,
-            snapshot,
-            listener: &self.listener.name,
-            peer,
-            secure: self.tls.is_some(),
-            shutdown: &self.shutdown,
-        }
+        Context { app: self, snapshot, peer }
     }
 
     /// Serves a connection's requests, each in a task of its own.
@@ -318,9 +324,9 @@ impl App {
 
     /// Refuses what is not a request, and ends the connection: where the next request would begin
     /// is not known.
-    async fn refuse(&self, client: Client, denial: &Denial) {
+    async fn refuse(self: Arc<Self>, client: Client, denial: Denial) {
         self.snapshot().unrouted.finished(Kind::Http, denial.status);
-        tell(client, denial).await;
+        tell(client, &denial).await;
     }
 }
 
@@ -347,20 +353,23 @@ fn late() -> Denial {
 /// Waits until a request begins: RFC 9112 §2.2 has a server ignore "at least one empty line (CRLF)
 /// received prior to the request-line". More of them than [`EMPTY_LINES_MAX`] count as a part of the
 /// head, with its limits of size and time. `false` is the connection's end, or the `deadline`.
-async fn begins(client: &mut Client, deadline: Instant) -> bool {
+fn begins(client: &mut Client, deadline: Instant) -> impl Future<Output = bool> {
     let mut left = EMPTY_LINES_MAX;
-    loop {
-        while left > 0 && client.inbox.starts_with(b"\r\n") {
-            client.inbox.drain(..2);
-            left -= 1;
+    client.wait_until(deadline);
+    poll_fn(move |cx| {
+        loop {
+            while left > 0 && client.inbox.starts_with(b"\r\n") {
+                client.inbox.drain(..2);
+                left -= 1;
+            }
+            if !client.inbox.is_empty() && client.inbox != b"\r" {
+                return Poll::Ready(true);
+            }
+            if ready!(client.poll_more(cx)) != Input::More {
+                return Poll::Ready(false);
+            }
         }
-        if !client.inbox.is_empty() && client.inbox != b"\r" {
-            return true;
-        }
-        if client.read_more_by(deadline).await != Input::More {
-            return false;
-        }
-    }
+    })
 }
 
 /// What came of waiting for a head.
@@ -381,29 +390,36 @@ pub async fn parse_head(
     deadline: Instant,
 ) -> Result<Parsed, Denial> {
     loop {
-        let parsed = parse_request(&client.inbox).map_err(|error| match error {
-            HeadError::Syntax(httparse::Error::TooManyHeaders) => {
-                Denial::new(431, "head_too_large", "too many header fields")
-            }
-            HeadError::Version => Denial::new(505, "version_not_supported", error.to_string()),
-            error => Denial::bad_request(error),
-        })?;
-        match parsed {
-            Some((head, length)) if length <= limit => {
-                client.inbox.drain(..length);
-                client.inbox.shrink_to_fit();
-                return Ok(Parsed::Head(head));
-            }
-            None if client.inbox.len() <= limit => {}
-            _ => {
-                let message = format!("the request head is larger than {limit} bytes");
-                return Err(Denial::new(431, "head_too_large", message));
-            }
+        if let Some(head) = take_head(&mut client.inbox, limit)? {
+            return Ok(Parsed::Head(head));
         }
         match client.read_more_by(deadline).await {
             Input::More => {}
             Input::End => return Ok(Parsed::End),
             Input::Late => return Ok(Parsed::Late),
+        }
+    }
+}
+
+/// Takes a head of at most `limit` bytes off the front of `inbox`, if it is complete.
+fn take_head(inbox: &mut Vec<u8>, limit: usize) -> Result<Option<RequestHead>, Denial> {
+    let parsed = parse_request(inbox).map_err(|error| match error {
+        HeadError::Syntax(httparse::Error::TooManyHeaders) => {
+            Denial::new(431, "head_too_large", "too many header fields")
+        }
+        HeadError::Version => Denial::new(505, "version_not_supported", error.to_string()),
+        error => Denial::bad_request(error),
+    })?;
+    match parsed {
+        Some((head, length)) if length <= limit => {
+            inbox.drain(..length);
+            inbox.shrink_to_fit();
+            Ok(Some(head))
+        }
+        None if inbox.len() <= limit => Ok(None),
+        _ => {
+            let message = format!("the request head is larger than {limit} bytes");
+            Err(Denial::new(431, "head_too_large", message))
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::answer::Answer;
 use super::exchange::After;
-use super::forward::{Forward, Reached, SWITCHING};
+use super::forward::{Forward, Open, Reached, SWITCHING};
 use super::reply::{CLIENT_LEFT, Denial};
 use crate::client::Client;
 use crate::clock;
@@ -15,7 +15,6 @@ use crate::relay::drive::End;
 use crate::relay::duplex::Ended;
 use crate::telemetry::access::Record;
 use crate::telemetry::limited::Limit;
-use crate::telemetry::meter::Meter;
 
 /// 500 Internal Server Error.
 const PROXY_ERROR: u16 = 500;
@@ -24,7 +23,7 @@ const PROXY_ERROR: u16 = 500;
 pub(super) struct Outcome {
     pub(super) end: End,
     /// Why it failed, in words for the client, if that is more than the end says.
-    pub(super) denial: Option<Denial>,
+    pub(super) denial: Option<Box<Denial>>,
     /// The status that the client got and how the response was framed, once its head was sent.
     pub(super) sent: Option<(u16, Answer)>,
     /// The client's connection stands at the start of its next request.
@@ -46,8 +45,8 @@ impl Forward<'_> {
     pub(super) fn finish(
         &self,
         outcome: Outcome,
-        meter: Meter,
-    ) -> Result<After, Box<(Outcome, Meter)>> {
+        open: Open,
+    ) -> Result<After, Box<(Outcome, Open)>> {
         let reason = outcome.end.reason;
         if reason == CloseReason::Limit {
             self.refused(Limit::Body);
@@ -63,32 +62,34 @@ impl Forward<'_> {
             },
             Some((status, answer)) => (*status, self.after(*answer, &outcome)),
             None if outcome.client_is_owed => (CLIENT_LEFT, After::Close),
-            None => return Err(Box::new((outcome, meter))),
+            None => return Err(Box::new((outcome, open))),
         };
         let how = (&outcome.reached, outcome.switched);
-        self.close(meter, reason, status, how, outcome.ended_at);
+        self.close(open, reason, status, how, outcome.ended_at);
         Ok(after)
     }
 
     /// Tells the client that it gets no response.
-    pub(super) async fn deny(&self, client: &mut Client, denied: Box<(Outcome, Meter)>) -> After {
-        let (outcome, mut meter) = *denied;
+    pub(super) async fn deny(&self, client: &mut Client, denied: Box<(Outcome, Open)>) -> After {
+        let (outcome, mut open) = *denied;
         let reason = outcome.end.reason;
-        let denial = outcome.denial.unwrap_or_else(|| match self.rules.limits.max_request_body {
-            Some(max) if reason == CloseReason::Limit => Denial::body_too_large(max),
-            _ => Denial::from_end(outcome.end),
+        let denial = outcome.denial.unwrap_or_else(|| {
+            Box::new(match self.rules.limits.max_request_body {
+                Some(max) if reason == CloseReason::Limit => Denial::body_too_large(max),
+                _ => Denial::from_end(outcome.end),
+            })
         });
         let is_reusable = self.request.keep_alive && outcome.request_is_read;
         let rest = (is_reusable && !self.context.is_draining()).then_some(Framing::None);
-        let after = self.request.deny(client, &denial, rest, &mut meter).await;
-        self.close(meter, reason, denial.status, (&outcome.reached, None), clock::now());
+        let after = self.request.deny(client, &denial, rest, &mut open.meter).await;
+        self.close(open, reason, denial.status, (&outcome.reached, None), clock::now());
         after
     }
 
     /// Counts, traces and logs its end.
     fn close(
         &self,
-        meter: Meter,
+        Open { meter, place: _place }: Open,
         reason: CloseReason,
         status: u16,
         (reached, switched): (&Reached, Option<Ended>),
@@ -100,14 +101,14 @@ impl Forward<'_> {
             ..self.record(reached, kind, status)
         };
         let end = (reason, status, now);
-        self.request.close(self.context, meter, end, &reached.attempts, record);
+        self.request.close(*self.context, meter, end, &reached.attempts, record);
     }
 
     /// A panic was its end. What the client has of a response is not known, so it must not look
     /// whole.
-    pub(super) fn broken(&self, meter: Meter) -> After {
+    pub(super) fn broken(&self, open: Open) -> After {
         let nothing = (&Reached::default(), None);
-        self.close(meter, CloseReason::ProxyError, PROXY_ERROR, nothing, clock::now());
+        self.close(open, CloseReason::ProxyError, PROXY_ERROR, nothing, clock::now());
         After::Abort { patience: self.rules.stream.slow_client_timeout }
     }
 

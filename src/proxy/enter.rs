@@ -30,21 +30,21 @@ pub enum Entry {
 #[derive(Debug)]
 pub enum Stop {
     /// It may not.
-    Denied(Denial),
+    Denied(Box<Denial>),
     /// Its client has left.
     Left,
 }
 
 impl From<Denial> for Stop {
     fn from(denial: Denial) -> Self {
-        Self::Denied(denial)
+        Self::Denied(Box::new(denial))
     }
 }
 
 /// Lets a request in, or says why not. What was learned about who asks is noted in `request`. The
 /// route says whether it answers the request as a preflight.
 pub async fn enter(
-    context: Context<'_>,
+    context: &Context<'_>,
     (route, answers_preflight): (&Route, bool),
     rules: &Proxy,
     (client, request): (&mut Client, &mut Request),

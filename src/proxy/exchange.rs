@@ -78,7 +78,7 @@ pub struct Request {
     /// The method.
     pub method: Cow<'static, str>,
     /// The path without its query, cut to a decent length.
-    pub path: String,
+    pub path: Box<str>,
     /// The client's version.
     pub version: Version,
     /// The client's connection can be used again.
@@ -203,7 +203,7 @@ impl Request {
         if let (Some(details), Some(end)) = (&self.details, stream.ended()) {
             let ended = (stream.look(stream.began()), end);
             let span = Span::of(&record, details, self.started, ended, attempts);
-            span.into_iter().for_each(|span| context.shared.spans.push(span));
+            span.into_iter().for_each(|span| context.shared().spans.push(span));
         }
         context.snapshot.config.log.access.ended(record, reason, stream.totals(), duration);
     }
@@ -235,7 +235,7 @@ impl Request {
 /// Serves one request.
 ///
 /// What is not passed on to an upstream is boxed, so that what is holds no room for it. Nor does it
-/// for the arguments, as an `async fn` would.
+/// for arguments, as an `async fn` would, nor for what could be named again behind an `.await`.
 pub fn run<'a>(
     context: Context<'a>,
     client: &'a mut Client,
@@ -253,59 +253,62 @@ pub fn run<'a>(
             Ok(asked) => asked,
             Err(denial) => {
                 // Where the next request would begin is not known.
-                return unrouted(context, client, &request, began, &denial, None).await;
+                return Box::pin(unrouted(context, client, &request, began, &denial, None)).await;
             }
         };
         let forward::Asked { head, admitted } = &*asked;
         request.path = logged_path(admitted.path());
         request.keep_alive = admitted.keep_alive && !context.is_draining();
-        let rest = request.rest(admitted);
         let route = context.snapshot.route(Query {
             host: &admitted.host,
             path: admitted.path(),
             method: &request.method,
             preflight: cors::asked_method(head),
-            listener: context.listener,
+            listener: context.listener(),
         });
         let Some(Taken { route, path, answers_preflight }) = route else {
             let denial = Denial::new(404, "no_route", "no route takes this host, path and method");
-            return unrouted(context, client, &request, began, &denial, rest).await;
+            let rest = request.rest(admitted);
+            return Box::pin(unrouted(context, client, &request, began, &denial, rest)).await;
         };
         if let Some(details) = &mut request.details {
             details.pattern = Some(details::pattern(path));
         }
         let mut meter = Meter::new(Arc::clone(&route.metrics), began);
-        match &route.action {
+        let (status, after) = match &route.action {
             Action::Respond(answer) => {
-                let after = request.respond(client, answer, rest, &mut meter).await;
-                let record =
-                    Record { route: &route.name, ..request.record(context, answer.status) };
-                finish(context, &request, record, meter, after);
-                after
+                let rest = request.rest(admitted);
+                let after = Box::pin(request.respond(client, answer, rest, &mut meter)).await;
+                (answer.status, after)
             }
             Action::Proxy(rules, upstream) => {
                 let visitor = (&mut *client, &mut *request);
                 let found = (route, answers_preflight);
-                let entry = enter::enter(context, found, rules, visitor, (head, admitted)).await;
-                let (status, after) = match entry {
+                let entry = enter::enter(&context, found, rules, visitor, (head, admitted)).await;
+                match entry {
                     Ok(Entry::In(wanted)) => {
+                        let context = &context;
                         let forward =
                             forward::Forward { context, request, route, rules, upstream, wanted };
                         return forward.run(client, asked, meter).await;
                     }
                     Ok(Entry::Answered(fields)) => {
-                        (NO_CONTENT, request.answer(client, &fields, rest, &mut meter).await)
+                        let rest = request.rest(admitted);
+                        let answer = request.answer(client, &fields, rest, &mut meter);
+                        (NO_CONTENT, Box::pin(answer).await)
                     }
                     Err(Stop::Denied(denial)) => {
-                        (denial.status, request.deny(client, &denial, rest, &mut meter).await)
+                        let rest = request.rest(admitted);
+                        let deny = request.deny(client, &denial, rest, &mut meter);
+                        (denial.status, Box::pin(deny).await)
                     }
                     Err(Stop::Left) => (CLIENT_LEFT, After::Gone),
-                };
-                let record = Record { route: &route.name, ..request.record(context, status) };
-                finish(context, &request, record, meter, after);
-                after
+                }
             }
-        }
+        };
+        let record = Record { route: &route.name, ..request.record(context, status) };
+        finish(context, &request, record, meter, after);
+        after
     }
 }
 
@@ -314,7 +317,7 @@ pub fn run<'a>(
 /// Boxed: as it is handed on, each future on its way would hold room for it.
 fn request(context: Context<'_>, head: &RequestHead) -> Box<Request> {
     let address = context.sender().client_address(head);
-    let (ids, config) = (&context.shared.ids, &context.snapshot.config);
+    let (ids, config) = (&context.shared().ids, &context.snapshot.config);
     let Tracing { propagate, otlp } = &config.tracing;
     let trace =
         propagate.then(|| Trace::of(&head.fields, || ids.random(), |id| otlp.samples(id.low())));
@@ -327,7 +330,7 @@ fn request(context: Context<'_>, head: &RequestHead) -> Box<Request> {
         // Not by the id: clients choose theirs, and might choose to be in no log.
         is_sampled: config.log.access.sample.takes(|| ids.random()),
         method: head.method.clone(),
-        path: String::new(),
+        path: Box::default(),
         version: head.version,
         keep_alive: false,
         address,
@@ -348,8 +351,7 @@ async fn unrouted(
     rest: Option<Framing>,
 ) -> After {
     let mut meter = Meter::new(Arc::clone(&context.snapshot.unrouted), began);
-    // Boxed, so that no exchange that is forwarded holds room for it.
-    let after = Box::pin(request.deny(client, denial, rest, &mut meter)).await;
+    let after = request.deny(client, denial, rest, &mut meter).await;
     finish(context, request, request.record(context, denial.status), meter, after);
     after
 }
@@ -360,14 +362,14 @@ fn finish(context: Context<'_>, request: &Request, record: Record<'_>, meter: Me
         After::Gone => CloseReason::ClientClosed,
         _ => CloseReason::Completed,
     };
-    context.shared.registry.past().answered(meter.stream());
+    context.shared().registry.past().answered(meter.stream());
     request.close(context, meter, (reason, record.status, clock::now()), &[], |_| record);
 }
 
-fn logged_path(path: &str) -> String {
+fn logged_path(path: &str) -> Box<str> {
     let mut end = path.len().min(LOGGED_PATH_MAX_BYTES);
     while !path.is_char_boundary(end) {
         end -= 1;
     }
-    path[..end].to_owned()
+    path[..end].into()
 }

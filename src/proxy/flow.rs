@@ -1,6 +1,9 @@
 //! A response that has begun: passed on to its end, of which the client is told as far as it can
 //! be.
 
+use std::future::poll_fn;
+use std::task::{Poll, ready};
+
 use super::forward::Forward;
 use super::reply::Denial;
 use super::tries::Relay;
@@ -9,13 +12,15 @@ use crate::sse::dialect::Failure;
 
 impl Forward<'_> {
     /// Passes a response on to its end.
-    pub(super) async fn flow(&self, link: &mut Relay<'_>) -> End {
-        loop {
-            // There is nothing to decide any more.
-            if let Event::End(end) = link.next().await {
-                return end;
+    pub(super) fn flow(&self, link: &mut Relay<'_>) -> impl Future<Output = End> {
+        poll_fn(|cx| {
+            loop {
+                // There is nothing to decide any more.
+                if let Event::End(end) = ready!(link.poll_event(cx)) {
+                    return Poll::Ready(end);
+                }
             }
-        }
+        })
     }
 
     /// Tells the client of a failure in the middle of its stream, as far as it can be told; gives
@@ -24,8 +29,8 @@ impl Forward<'_> {
         &self,
         link: &mut Relay<'_>,
         end: End,
-        denial: Denial,
-    ) -> (End, Option<Denial>) {
+        denial: Box<Denial>,
+    ) -> (End, Option<Box<Denial>>) {
         let told = Failure { status: denial.status, kind: denial.kind, message: &denial.message };
         match link.fail(&told, end) {
             true => (self.flow(link).await, None),

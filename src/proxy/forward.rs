@@ -26,8 +26,8 @@ use crate::live::registry::Place;
 use crate::live::stream::Identity;
 use crate::policy::cors;
 use crate::policy::principal::Principal;
-use crate::relay::drive::{Link, Rest, Surroundings, Wire};
-use crate::relay::duplex::{Duplex, Ended};
+use crate::relay::drive::{End, Link, Rest, Surroundings, Wire};
+use crate::relay::duplex::Duplex;
 use crate::relay::upload::Upload;
 use crate::telemetry::access::Record;
 use crate::telemetry::limited::Limit;
@@ -44,7 +44,7 @@ use crate::upstream::seat::Seat;
 /// A request and the rules of the route that took it.
 pub struct Forward<'a> {
     /// What surrounds it.
-    pub context: Context<'a>,
+    pub context: &'a Context<'a>,
     /// The request, as far as the log wants it.
     pub request: Box<Request>,
     /// The route.
@@ -79,11 +79,18 @@ impl Wire for Connection {
 #[derive(Default)]
 pub(super) struct Reached {
     pub(super) seat: Option<Seat>,
-    /// `new` or `reused`, once there was one.
-    pub(super) connection: Option<&'static str>,
+    /// Whether the connection was used before, once there was one.
+    pub(super) reused: Option<bool>,
     pub(super) tries: u32,
     /// Those after which there was another.
     pub(super) attempts: Vec<Attempt>,
+}
+
+/// The measurements of an exchange and its place in the registry, in the order in which they are
+/// given up: it is closed before it leaves, even if this is dropped.
+pub(super) struct Open {
+    pub(super) meter: Meter,
+    pub(super) place: Place,
 }
 
 /// What came of asking.
@@ -98,21 +105,28 @@ impl Forward<'_> {
     /// Serves it.
     ///
     /// What was asked is boxed, since it is handed on several times, and given up before the end.
-    pub async fn run(&self, client: &mut Client, asked: Box<Asked>, meter: Meter) -> After {
+    /// Not an `async fn`, as little as what it calls: that would hold room for its arguments twice.
+    pub fn run<'s>(
+        &'s self,
+        client: &'s mut Client,
+        asked: Box<Asked>,
+        meter: Meter,
+    ) -> impl Future<Output = After> + Send + 's {
         let stream = Arc::clone(meter.stream());
-        let place = self.context.shared.registry.enter(stream, self.identity());
-        // Behind its place, so that it is closed before it leaves even if this is dropped.
-        let mut meter = meter;
-        // What is named in here is no part of a stream's memory.
-        let denying = {
-            let contained = contain(self.exchange(client, asked, &place, &mut meter)).await;
-            let Ok(outcome) = contained else { return self.broken(meter) };
-            match self.finish(outcome, meter) {
-                Ok(after) => return after,
-                Err(denied) => Box::pin(self.deny(client, denied)),
-            }
-        };
-        denying.await
+        let place = self.context.shared().registry.enter(stream, self.identity());
+        let mut open = Open { meter, place };
+        async move {
+            // What is named in here is no part of a stream's memory.
+            let denying = {
+                let contained = contain(self.exchange(client, asked, &mut open)).await;
+                let Ok(outcome) = contained else { return self.broken(open) };
+                match self.finish(outcome, open) {
+                    Ok(after) => return after,
+                    Err(denied) => Box::pin(self.deny(client, denied)),
+                }
+            };
+            denying.await
+        }
     }
 
     /// Who and what the table of streams says it is.
@@ -131,87 +145,75 @@ impl Forward<'_> {
         }
     }
 
-    async fn exchange(
-        &self,
-        client: &mut Client,
+    fn exchange<'s>(
+        &'s self,
+        client: &'s mut Client,
         asked: Box<Asked>,
-        place: &Place,
-        meter: &mut Meter,
-    ) -> Outcome {
-        let around = Surroundings { rules: self.rules, entry: place.entry() };
+        open: &'s mut Open,
+    ) -> impl Future<Output = Outcome> + Send + 's {
+        let around = Surroundings { rules: self.rules, entry: open.place.entry() };
         let upload = Upload::new(
             asked.admitted.framing,
             self.rules.retry.replay_body,
             self.rules.limits.max_request_body,
         );
         let expects_continue = asked.admitted.expects_continue;
-        let link = Link::new(around, &mut *meter, &mut *client, upload, expects_continue);
+        let link = Link::new(around, &mut open.meter, client, upload, expects_continue);
         let mut link = Box::new(link);
-        // Boxed: what it takes to get an answer is over when there is one, and a stream can last
-        // for hours.
-        let Begun { answered, sent, reached } = Box::pin(self.begin(asked, &mut link)).await;
-        let has_begun = matches!(answered, Answered::Flows);
-        let (mut end, mut denial) = match answered {
-            Answered::Ended(end, denial) => (end, denial),
-            Answered::Flows => (self.flow(&mut link).await, None),
-            Answered::Switches(head) => {
-                // What has a name is kept beside its box, so that it is one step.
-                let switch = Box::pin(self.switch(
-                    head,
-                    around,
-                    (*link).into_rest(),
-                    (meter, client),
-                    &reached,
-                ));
-                let switched = switch.await;
-                if switched.reason == CloseReason::ClientClosed {
-                    meter.cancelled(switched.at, clock::now());
+        async move {
+            // Boxed: what it takes to get an answer is over when there is one, and a stream can
+            // last for hours.
+            let Begun { answered, sent, reached } = Box::pin(self.begin(asked, &mut link)).await;
+            let has_begun = matches!(answered, Answered::Flows);
+            let (mut end, mut denial) = match answered {
+                Answered::Ended(end, denial) => (end, denial),
+                Answered::Flows => (self.flow(&mut link).await, None),
+                Answered::Switches(head) => {
+                    return Box::pin(self.switch(head, link.into_rest(), reached)).await;
                 }
-                return Outcome {
-                    end: switched.reason.into(),
-                    denial: None,
-                    sent: None,
-                    request_is_read: false,
-                    client_is_owed: false,
-                    said_farewell: false,
-                    reached,
-                    switched: Some(switched),
-                    ended_at: clock::now(),
-                };
+            };
+            if sent.is_some() && self.rules.sse.error_event && end.is_to_be_told() {
+                let words = denial.take().unwrap_or_else(|| {
+                    Box::new(match has_begun {
+                        true => Denial::broken_off(end),
+                        false => Denial::from_end(end),
+                    })
+                });
+                (end, denial) = Box::pin(self.tell(&mut link, end, words)).await;
             }
-        };
-        if sent.is_some() && self.rules.sse.error_event && end.is_to_be_told() {
-            let words = denial.take().unwrap_or_else(|| match has_begun {
-                true => Denial::broken_off(end),
-                false => Denial::from_end(end),
-            });
-            (end, denial) = Box::pin(self.tell(&mut link, end, words)).await;
+            self.release((end, denial), link.into_rest(), sent, reached)
         }
+    }
+
+    /// Lets go of the upstream's connection, and says how it ended.
+    fn release(
+        &self,
+        (end, denial): (End, Option<Box<Denial>>),
+        rest: Rest<'_, Connection>,
+        sent: Option<(u16, Answer)>,
+        reached: Reached,
+    ) -> Outcome {
         let ended_at = clock::now();
-        let rest = link.into_rest();
-        let Rest { upstream, upstream_is_clean, request_is_read, client_is_owed, .. } = rest;
-        let said_farewell = rest.said_farewell;
-        if let Some(connection) = upstream {
-            let clean =
-                upstream_is_clean && sent.is_some_and(|(_, answer)| answer.upstream_keep_alive);
+        if let Some(connection) = rest.upstream {
+            let clean = rest.upstream_is_clean
+                && sent.is_some_and(|(_, answer)| answer.upstream_keep_alive);
             match clean {
                 true => connect::release(connection, &self.upstream.config().pool, ended_at),
                 false => self.discard(connection),
             }
             if !clean && end.reason == CloseReason::ClientClosed {
-                meter.cancelled(ended_at, clock::now());
+                rest.meter.cancelled(ended_at, clock::now());
             }
         }
-        let switched = None;
         Outcome {
             end,
             denial,
             sent,
-            request_is_read,
-            client_is_owed,
-            said_farewell,
+            request_is_read: rest.request_is_read,
+            client_is_owed: rest.client_is_owed,
+            said_farewell: rest.said_farewell,
             reached,
-            switched,
+            switched: None,
             ended_at,
         }
     }
@@ -246,24 +248,40 @@ impl Forward<'_> {
     fn switch<'s>(
         &'s self,
         head: Box<ResponseHead>,
-        around: Surroundings<'s>,
-        rest: Rest<Connection>,
-        (meter, client): (&'s mut Meter, &'s mut Client),
-        reached: &Reached,
-    ) -> impl Future<Output = Ended> + Send + 's {
+        rest: Rest<'s, Connection>,
+        reached: Reached,
+    ) -> impl Future<Output = Outcome> + Send + 's {
         let upstream = rest.upstream.expect("it has just answered");
         let wanted = self.wanted.as_ref().expect("it agreed to what was wanted");
         let machine = wanted.is_websocket().then(|| {
-            let seed = mix(around.entry.number());
-            switch::websocket(&head, self.rules, seed, meter.began())
+            let seed = mix(rest.around.entry.number());
+            switch::websocket(&head, self.rules, seed, rest.meter.began())
         });
         let kind = if machine.is_some() { Kind::WebSocket } else { Kind::Stream };
-        meter.open(kind);
-        let access = &self.context.snapshot.config.log.access;
-        access.opened(self.record(reached, kind, SWITCHING));
+        rest.meter.open(kind);
+        self.opened(&reached, kind, SWITCHING);
         let greeting = switch::encode_greeting(*head, wanted, &self.request.own_fields);
-        let mut duplex = Duplex::new(around, meter, client, upstream, machine, &greeting);
-        async move { duplex.run(rest.early).await }
+        let ends = (rest.client, upstream);
+        let mut duplex =
+            Duplex::new(rest.around, rest.meter, ends, machine, &greeting, &rest.early);
+        async move {
+            let switched = duplex.run().await;
+            let meter = duplex.hang_up();
+            if switched.reason == CloseReason::ClientClosed {
+                meter.cancelled(switched.at, clock::now());
+            }
+            Outcome {
+                end: switched.reason.into(),
+                denial: None,
+                sent: None,
+                request_is_read: false,
+                client_is_owed: false,
+                said_farewell: false,
+                reached,
+                switched: Some(switched),
+                ended_at: clock::now(),
+            }
+        }
     }
 
     /// Who asks, and how; `request_is_read` says that no more of its request is to come.
@@ -338,15 +356,19 @@ impl Forward<'_> {
         kind: Kind,
         status: u16,
     ) -> Record<'r> {
-        let endpoint = reached.seat.as_ref().filter(|_| reached.connection.is_some());
+        let endpoint = reached.seat.as_ref().filter(|_| reached.reused.is_some());
         Record {
             route: &self.route.name,
             kind,
             upstream: self.upstream.name(),
             endpoint: endpoint.map_or("", |seat| seat.endpoint().name()),
-            connection: reached.connection.unwrap_or("none"),
+            connection: match reached.reused {
+                Some(true) => "reused",
+                Some(false) => "new",
+                None => "none",
+            },
             tries: reached.tries,
-            ..self.request.record(self.context, status)
+            ..self.request.record(*self.context, status)
         }
     }
 }

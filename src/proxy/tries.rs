@@ -30,7 +30,7 @@ use crate::upstream::roster::{Ask, Verdict};
 /// What became of a request.
 pub(super) enum Answered {
     /// It is over; the denial says more than the end, if there is one.
-    Ended(End, Option<Denial>),
+    Ended(End, Option<Box<Denial>>),
     /// The upstream's response has begun, and goes on.
     Flows,
     /// The upstream switches to the protocol that was asked for.
@@ -50,7 +50,7 @@ pub(super) struct Tries<'f> {
     pub(super) sent: Option<(u16, Answer)>,
     pub(super) reached: Reached,
     /// What the last try came to, for when there is no other.
-    last: Option<Denial>,
+    last: Option<Box<Denial>>,
 }
 
 /// What is left to do after an event.
@@ -97,20 +97,23 @@ impl<'f> Tries<'f> {
     // === A place and a connection ===
 
     /// A connection to the endpoint that is next, while the client is watched.
-    async fn reach(&mut self, link: &mut Relay<'_>) -> Result<Connected, (End, Option<Denial>)> {
+    async fn reach(
+        &mut self,
+        link: &mut Relay<'_>,
+    ) -> Result<Connected, (End, Option<Box<Denial>>)> {
         loop {
             if self.reached.seat.is_none()
                 && let Err(no_seat) = self.seat(link).await?
             {
                 // What the last try came to says more than that there is no other.
-                let denial = self.last.take().unwrap_or_else(|| Denial::no_seat(no_seat));
+                let denial = self.last.take().unwrap_or_else(|| Box::new(Denial::no_seat(no_seat)));
                 return Err((CloseReason::UpstreamReset.into(), Some(denial)));
             }
             let failure = match self.connect(link).await? {
                 Ok(connected) => return Ok(connected),
                 Err(failure) => failure,
             };
-            let denial = Denial::unreachable(failure);
+            let denial = Box::new(Denial::unreachable(failure));
             if !self.again(link, Failure::Connect) {
                 return Err((CloseReason::UpstreamReset.into(), Some(denial)));
             }
@@ -121,7 +124,7 @@ impl<'f> Tries<'f> {
     async fn seat(
         &mut self,
         link: &mut Relay<'_>,
-    ) -> Result<Result<(), NoSeat>, (End, Option<Denial>)> {
+    ) -> Result<Result<(), NoSeat>, (End, Option<Box<Denial>>)> {
         let (upstream, ask) = (self.forward.upstream, self.ask.clone());
         let (turn, queue) = (self.turn, &self.forward.rules.limits.queue);
         let seating = async move { upstream.seat(&ask, turn, queue).await };
@@ -142,7 +145,7 @@ impl<'f> Tries<'f> {
     async fn connect(
         &mut self,
         link: &mut Relay<'_>,
-    ) -> Result<Result<Connected, ConnectResult>, (End, Option<Denial>)> {
+    ) -> Result<Result<Connected, ConnectResult>, (End, Option<Box<Denial>>)> {
         let seat = self.reached.seat.as_ref().expect("a place comes before a connection");
         let (upstream, endpoint) = (self.forward.upstream, Arc::clone(seat.endpoint()));
         let limits = Limits::from(&self.forward.rules.timeouts);
@@ -169,13 +172,13 @@ impl<'f> Tries<'f> {
         &mut self,
         link: &mut Relay<'_>,
         work: impl Future<Output = T>,
-    ) -> Result<T, (End, Option<Denial>)> {
+    ) -> Result<T, (End, Option<Box<Denial>>)> {
         tokio::pin!(work);
         loop {
             tokio::select! {
                 biased;
                 done = &mut work => return Ok(done),
-                event = link.next() => match event {
+                event = link.event() => match event {
                     Event::End(end) => return Err((end, None)),
                     Event::Commit => self.commit(link),
                     // Without an upstream there is none.
@@ -194,7 +197,7 @@ impl<'f> Tries<'f> {
             metrics.on_new.inc()
         }
         let head = self.forward.encode_request(&self.asked, connection.endpoint());
-        self.reached.connection = Some(if reused { "reused" } else { "new" });
+        self.reached.reused = Some(reused);
         let name = connection.endpoint().source().shared_name();
         link.meter().reached(name, reused, now);
         // What is idempotent is simply sent again. And a gate that stays shut is of use only if
@@ -211,7 +214,7 @@ impl<'f> Tries<'f> {
     /// Waits for the answer.
     async fn wait(&mut self, link: &mut Relay<'_>) -> Next {
         loop {
-            let next = match link.next().await {
+            let next = match link.event().await {
                 Event::Commit => {
                     self.commit(link);
                     Next::Wait
@@ -247,7 +250,7 @@ impl<'f> Tries<'f> {
             }
             return Next::ended(end, None);
         }
-        self.last = Some(Denial::from_end(end));
+        self.last = Some(Box::new(Denial::from_end(end)));
         self.drop_upstream(link);
         Next::Again
     }
@@ -259,7 +262,7 @@ impl<'f> Tries<'f> {
         let has_begun = link.answer_has_begun();
         let was_gated = link.is_gated();
         let at_once = link.acknowledges_at_once();
-        let reused = self.reached.connection == Some("reused") && !has_begun;
+        let reused = self.reached.reused == Some(true) && !has_begun;
         let (connection, loss) = link.detach();
         let Some(connection) = connection else { return (Failure::Lost { reused }, true) };
         // One that only kept us waiting has not closed anything.
@@ -373,7 +376,7 @@ impl<'f> Tries<'f> {
     ) -> Next {
         if let Err(denial) = early::check(&head, answer) {
             self.drop_upstream(link);
-            return Next::ended(CloseReason::LateFailure.into(), Some(denial));
+            return Next::ended(CloseReason::LateFailure.into(), Some(Box::new(denial)));
         }
         let Answer { from, upstream_keep_alive, .. } = answer;
         self.sent = Some((200, Answer { from, upstream_keep_alive, ..early }));
@@ -445,7 +448,7 @@ fn is_fin(loss: &Loss) -> bool {
 }
 
 impl Next {
-    fn ended(end: End, denial: Option<Denial>) -> Self {
+    fn ended(end: End, denial: Option<Box<Denial>>) -> Self {
         Self::Done(Answered::Ended(end, denial))
     }
 }

@@ -173,13 +173,19 @@ pub struct Link<'a, U> {
     upstream: Option<U>,
     upload: Upload,
     /// Lets the head out by steps, if the upstream may be closing its connection.
-    gate: Option<Gate>,
+    gate: Option<Box<Gate>>,
     /// How the upstream connection was lost: the first thing that happened.
     lost: Option<Loss>,
 }
 
 /// What is left when an exchange is over.
-pub struct Rest<U> {
+pub struct Rest<'a, U> {
+    /// What surrounds it.
+    pub around: Surroundings<'a>,
+    /// Its measurements.
+    pub meter: &'a mut Meter,
+    /// The client.
+    pub client: &'a mut Client,
     /// The upstream connection, if there is one.
     pub upstream: Option<U>,
     /// It can serve another request, as far as this exchange knows: both messages were complete
@@ -250,7 +256,7 @@ impl<'a, U: Wire> Link<'a, U> {
         self.head = Some(Vec::new());
         self.to_upstream.push_all(head);
         self.to_upstream.push_with(|out| self.upload.repeat(out));
-        self.gate = gate;
+        self.gate = gate.map(Box::new);
         self.timers.attached(now);
         self.arm_earlier();
     }
@@ -372,12 +378,21 @@ impl<'a, U: Wire> Link<'a, U> {
     }
 
     /// Runs until something has to be decided.
-    pub async fn next(&mut self) -> Event {
-        poll_fn(|cx| scratch::with(|scratch| self.poll(cx, scratch))).await
+    pub fn event(&mut self) -> impl Future<Output = Event> {
+        poll_fn(|cx| self.poll_event(cx))
+    }
+
+    /// The same, as far as it goes at once.
+    pub fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        scratch::with(|scratch| self.poll(cx, scratch))
     }
 
     /// Takes it apart.
-    pub fn into_rest(self) -> Rest<U> {
+    #[expect(
+        clippy::boxed_local,
+        reason = "a box lasts as long as its name, even if it was moved out of: here, not for hours"
+    )]
+    pub fn into_rest(self: Box<Self>) -> Rest<'a, U> {
         let complete = self.head.is_none() && self.body.as_ref().is_some_and(Download::is_done);
         let sent = self.upload.is_done() && self.to_upstream.is_empty() && !self.upload_broken;
         // The wait that was the stream's end is the longest of all.
@@ -385,6 +400,9 @@ impl<'a, U: Wire> Link<'a, U> {
             self.meter.stalled(clock::now().saturating_duration_since(since));
         }
         Rest {
+            around: self.around,
+            meter: self.meter,
+            client: self.client,
             upstream: self.upstream,
             upstream_is_clean: complete && sent && self.upstream_clean,
             request_is_read: self.upload.is_done(),
@@ -543,7 +561,7 @@ impl<'a, U: Wire> Link<'a, U> {
             return;
         }
         let due = self.timers.next(self.around.rules);
-        let gate = self.gate.as_ref().and_then(Gate::look_at);
+        let gate = self.gate.as_deref().and_then(Gate::look_at);
         let parting = self.parting.at();
         let next = due.into_iter().chain(self.look_at).chain(gate).chain(parting).min();
         if let Some(next) = next {

@@ -42,28 +42,32 @@ pub struct Ended {
 
 /// What waits for one side, and since when it takes nothing.
 #[derive(Default)]
+#[repr(C)]
 struct Toward {
     outbox: Outbox,
-    stalled_at: Option<Instant>,
     unflushed: bool,
     /// Its other side is done and it was told so.
     fin_sent: bool,
     /// When the bytes were read that are being written.
     read_at: Option<Instant>,
+    stalled_at: Option<Instant>,
 }
 
 /// A client, an upstream, and what they say to each other.
+///
+/// In the order in which a message needs it, as [`super::drive::Link`] is.
+#[repr(C)]
 pub struct Duplex<'a, U> {
     around: Surroundings<'a>,
     meter: &'a mut Meter,
     client: &'a mut Client,
-    upstream: U,
-    /// `None` for a protocol that is not understood.
-    machine: Option<WebSocket>,
-    to_client: Toward,
-    to_upstream: Toward,
     client_eof: bool,
     upstream_eof: bool,
+    to_client: Toward,
+    to_upstream: Toward,
+    /// `None` for a protocol that is not understood.
+    machine: Option<WebSocket>,
+    upstream: U,
     /// When to say farewell, while the process drains.
     farewell_at: Option<Instant>,
     /// It was told to end before it had said farewell.
@@ -71,20 +75,20 @@ pub struct Duplex<'a, U> {
 }
 
 impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
-    /// After the handshake: `greeting` is the 101 for the client, encoded. What the client has sent
-    /// early is in its inbox.
+    /// After the handshake: `greeting` is the 101 for the client, encoded, and `early` what the
+    /// upstream has sent behind its own. What the client has sent early is in its inbox.
     pub fn new(
         around: Surroundings<'a>,
         meter: &'a mut Meter,
-        client: &'a mut Client,
-        upstream: U,
+        (client, upstream): (&'a mut Client, U),
         machine: Option<WebSocket>,
         greeting: &[u8],
+        early: &[u8],
     ) -> Self {
         client.alarm.silence();
         let mut to_client = Toward::default();
         to_client.outbox.push(greeting);
-        Self {
+        let mut duplex = Self {
             around,
             meter,
             client,
@@ -96,25 +100,37 @@ impl<'a, U: AsyncRead + AsyncWrite + Unpin> Duplex<'a, U> {
             upstream_eof: false,
             farewell_at: None,
             last_call: false,
-        }
+        };
+        duplex.begin(early);
+        duplex
     }
 
-    /// Runs to the end. `early` is what the upstream has sent behind its 101.
-    pub async fn run(&mut self, early: Vec<u8>) -> Ended {
+    fn begin(&mut self, early: &[u8]) {
         let now = clock::now();
-        scratch::with(|scratch| {
-            self.pass(Side::Upstream, &early, now, &mut scratch.out);
-            self.to_client.outbox.push(&scratch.out);
-            self.to_client.read_at = (!early.is_empty()).then_some(now);
-            scratch.out.clear();
-            let inbox = std::mem::take(&mut self.client.inbox);
-            self.pass(Side::Client, &inbox, now, &mut scratch.out);
-            self.to_upstream.outbox.push(&scratch.out);
-            scratch.out.clear();
-        });
-        drop(early);
+        let inbox = std::mem::take(&mut self.client.inbox);
+        let mut out = Vec::new();
+        self.pass(Side::Upstream, early, now, &mut out);
+        self.to_client.outbox.push(&out);
+        self.to_client.read_at = (!early.is_empty()).then_some(now);
+        out.clear();
+        self.pass(Side::Client, &inbox, now, &mut out);
+        self.to_upstream.outbox.push(&out);
         self.arm_earlier();
-        let reason = poll_fn(|cx| scratch::with(|scratch| self.poll(cx, scratch))).await;
+    }
+
+    /// Closes the upstream's connection; gives the measurements back.
+    pub fn hang_up(self) -> &'a mut Meter {
+        self.meter
+    }
+
+    /// Runs to the end.
+    pub fn run(&mut self) -> impl Future<Output = Ended> {
+        poll_fn(|cx| {
+            scratch::with(|scratch| self.poll(cx, scratch)).map(|reason| self.end_of(reason))
+        })
+    }
+
+    fn end_of(&mut self, reason: CloseReason) -> Ended {
         let at = clock::now();
         if let Some(since) = self.to_client.stalled_at {
             self.meter.stalled(at - since);

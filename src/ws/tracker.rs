@@ -4,8 +4,6 @@
 //! that is not, is held back, so that nothing of a frame passes before the frame is known to be
 //! legal, and control frames pass in one piece.
 
-use std::fmt;
-
 use super::close::CloseFrame;
 pub use super::close::Violation;
 use super::head::{FrameHead, MAX_CONTROL_PAYLOAD, Opcode, masked};
@@ -81,7 +79,7 @@ enum State {
 impl Tracker {
     /// A tracker behind the handshake.
     pub fn new(rules: Rules) -> Self {
-        let held = HeldBytes::EMPTY;
+        let held = HeldBytes::default();
         Self { rules, state: State::Between, in_message: false, held, close: None }
     }
 
@@ -120,7 +118,7 @@ impl Tracker {
             }
             State::Passing { left } if !self.held.is_empty() => {
                 self.state = self.passing(left);
-                Ok(Item::Held(std::mem::replace(&mut self.held, HeldBytes::EMPTY)))
+                Ok(Item::Held(std::mem::take(&mut self.held)))
             }
             State::Passing { .. } if input.is_empty() => Ok(Item::More),
             State::Passing { left } => {
@@ -210,7 +208,7 @@ impl Tracker {
             if self.held.is_empty() {
                 take(input, wanted(&head));
             }
-            self.held = HeldBytes::EMPTY;
+            self.held = HeldBytes::default();
             return Item::OurPong;
         }
         if let Control::Close(close) = control {
@@ -274,38 +272,24 @@ impl Control {
     }
 }
 
-/// The front of a frame that came in pieces.
-#[derive(Clone, Copy)]
-pub struct HeldBytes {
-    bytes: [u8; MAX_HELD],
-    /// 0 <= length <= MAX_HELD
-    length: u8,
-}
+/// The front of a frame that came in pieces; it holds memory only then.
+#[derive(Debug, Default)]
+pub struct HeldBytes(Vec<u8>);
 
 impl HeldBytes {
-    const EMPTY: Self = Self { bytes: [0; MAX_HELD], length: 0 };
-
     /// The bytes.
     pub fn as_slice(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.length)]
+        &self.0
     }
 
     fn is_empty(&self) -> bool {
-        self.length == 0
+        self.0.is_empty()
     }
 
     /// Takes from `input` until there are `wanted` bytes or the input is used up.
     fn fill(&mut self, wanted: usize, input: &mut &[u8]) {
-        let at = usize::from(self.length);
-        let length = wanted.min(MAX_HELD).saturating_sub(at).min(input.len());
-        self.bytes[at..at + length].copy_from_slice(take(input, length));
-        self.length += length as u8;
-    }
-}
-
-impl fmt::Debug for HeldBytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("HeldBytes").field(&self.as_slice()).finish()
+        let length = wanted.min(MAX_HELD).saturating_sub(self.0.len()).min(input.len());
+        self.0.extend_from_slice(take(input, length));
     }
 }
 

@@ -124,7 +124,7 @@ impl<U: Wire> Link<'_, U> {
         let mut moved = false;
         while !self.to_upstream.is_empty() {
             let rest = self.to_upstream.rest();
-            let piece = match self.gate.as_ref().map(Gate::allowance) {
+            let piece = match self.gate.as_deref().map(Gate::allowance) {
                 None => rest,
                 Some(0) => {
                     self.arm_earlier();
