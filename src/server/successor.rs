@@ -2,8 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-
-use tokio::process::{Child, Command};
+use std::process::{Child, Command};
 
 /// What makes a process the successor of another.
 const UPGRADE: &str = "--upgrade";
@@ -26,8 +25,7 @@ impl Program {
         Ok(Self { path, arguments: arguments.collect() })
     }
 
-    /// Starts it with the same arguments, as a successor. It writes where we write; must be called
-    /// inside a runtime.
+    /// Starts it with the same arguments, as a successor. It writes where we write.
     pub fn start_successor(&self) -> std::io::Result<Child> {
         let mut command = Command::new(&self.path);
         command.args(&self.arguments);

@@ -4,9 +4,9 @@
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::ExitStatus;
+use std::process::{Child, ExitStatus};
 
-use tokio::process::Child;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
@@ -145,12 +145,21 @@ async fn talked(
 /// The end of a child; one that takes too long is killed.
 async fn ended(child: &mut Option<(Child, Instant)>) -> io::Result<ExitStatus> {
     let Some((child, deadline)) = child else { return std::future::pending().await };
-    tokio::select! {
-        status = child.wait() => return status,
-        () = sleep_until(*deadline) => {}
+    // Listened for before the child is looked at, so that its end is not missed.
+    let mut ends = signal(SignalKind::child())?;
+    let mut is_killed = false;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        tokio::select! {
+            _ = ends.recv() => {}
+            () = sleep_until(*deadline), if !is_killed => {
+                child.kill()?;
+                is_killed = true;
+            }
+        }
     }
-    child.start_kill()?;
-    child.wait().await
 }
 
 /// The next one that may come.
@@ -243,4 +252,26 @@ pub fn bind(path: &Path, inherited: &mut Inherited) -> Result<Listening, BindErr
         return socket;
     }
     Listening::unix(path, SOCKET_MODE).map_err(|reason| BindError { address, reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::Command;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_child_that_takes_too_long_is_killed_and_others_are_not() {
+        for (command, patience, expected) in
+            [("exit 3", 60, (Some(3), None)), ("exec sleep 60", 0, (None, Some(9)))]
+        {
+            let child = Command::new("sh").args(["-c", command]).spawn().unwrap();
+            let mut child = Some((child, Instant::now() + Duration::from_secs(patience)));
+            let ended = tokio::time::timeout(Duration::from_secs(20), ended(&mut child));
+            let status = ended.await.expect("it is noticed").unwrap();
+            assert_eq!((status.code(), status.signal()), expected);
+        }
+    }
 }
