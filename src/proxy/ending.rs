@@ -15,6 +15,7 @@ use crate::relay::drive::End;
 use crate::relay::duplex::Ended;
 use crate::telemetry::access::Record;
 use crate::telemetry::limited::Limit;
+use crate::telemetry::meter::Meter;
 
 /// 500 Internal Server Error.
 const PROXY_ERROR: u16 = 500;
@@ -44,9 +45,9 @@ impl Forward<'_> {
     /// first that it gets no response.
     pub(super) fn finish(
         &self,
-        outcome: Outcome,
         open: Open,
-    ) -> Result<After, Box<(Outcome, Open)>> {
+        outcome: Outcome,
+    ) -> Result<After, Box<(Open, Outcome)>> {
         let reason = outcome.end.reason;
         if reason == CloseReason::Limit {
             self.refused(Limit::Body);
@@ -62,16 +63,16 @@ impl Forward<'_> {
             },
             Some((status, answer)) => (*status, self.after(*answer, &outcome)),
             None if outcome.client_is_owed => (CLIENT_LEFT, After::Close),
-            None => return Err(Box::new((outcome, open))),
+            None => return Err(Box::new((open, outcome))),
         };
         let how = (&outcome.reached, outcome.switched);
-        self.close(open, reason, status, how, outcome.ended_at);
+        self.close(open.meter, reason, status, how, outcome.ended_at);
         Ok(after)
     }
 
     /// Tells the client that it gets no response.
-    pub(super) async fn deny(&self, client: &mut Client, denied: Box<(Outcome, Open)>) -> After {
-        let (outcome, mut open) = *denied;
+    pub(super) async fn deny(&self, client: &mut Client, denied: Box<(Open, Outcome)>) -> After {
+        let (mut open, outcome) = *denied;
         let reason = outcome.end.reason;
         let denial = outcome.denial.unwrap_or_else(|| {
             Box::new(match self.rules.limits.max_request_body {
@@ -82,14 +83,14 @@ impl Forward<'_> {
         let is_reusable = self.request.keep_alive && outcome.request_is_read;
         let rest = (is_reusable && !self.context.is_draining()).then_some(Framing::None);
         let after = self.request.deny(client, &denial, rest, &mut open.meter).await;
-        self.close(open, reason, denial.status, (&outcome.reached, None), clock::now());
+        self.close(open.meter, reason, denial.status, (&outcome.reached, None), clock::now());
         after
     }
 
     /// Counts, traces and logs its end.
     fn close(
         &self,
-        Open { meter, place: _place }: Open,
+        meter: Meter,
         reason: CloseReason,
         status: u16,
         (reached, switched): (&Reached, Option<Ended>),
@@ -108,7 +109,7 @@ impl Forward<'_> {
     /// whole.
     pub(super) fn broken(&self, open: Open) -> After {
         let nothing = (&Reached::default(), None);
-        self.close(open, CloseReason::ProxyError, PROXY_ERROR, nothing, clock::now());
+        self.close(open.meter, CloseReason::ProxyError, PROXY_ERROR, nothing, clock::now());
         After::Abort { patience: self.rules.stream.slow_client_timeout }
     }
 

@@ -173,14 +173,12 @@ impl Request {
             more_fields: &self.own_fields,
             ..reply
         };
-        // Boxed, as below: an answer from upstream is to hold no room for one of our own.
-        let encoded = reply.encode();
-        if Box::pin(client.write_all(&encoded, REPLY_LIMIT)).await.is_err() {
+        if client.write_all(&reply.encode(), REPLY_LIMIT).await.is_err() {
             return After::Gone;
         }
         meter.own_bytes(reply.sent_body().len() as u64);
         match rest {
-            Some(rest) if Box::pin(client.skip(rest, SKIPPED_BODY_MAX_BYTES, SKIP_LIMIT)).await => {
+            Some(rest) if client.skip(rest, SKIPPED_BODY_MAX_BYTES, SKIP_LIMIT).await => {
                 After::KeepAlive
             }
             _ => After::Close,

@@ -105,7 +105,7 @@ impl Forward<'_> {
     /// Serves it.
     ///
     /// What was asked is boxed, since it is handed on several times, and given up before the end.
-    /// Not an `async fn`, as little as what it calls: that would hold room for its arguments twice.
+    /// Not an `async fn`, which would hold room for its arguments twice; those below are boxed.
     pub fn run<'s>(
         &'s self,
         client: &'s mut Client,
@@ -120,7 +120,7 @@ impl Forward<'_> {
             let denying = {
                 let contained = contain(self.exchange(client, asked, &mut open)).await;
                 let Ok(outcome) = contained else { return self.broken(open) };
-                match self.finish(outcome, open) {
+                match self.finish(open, outcome) {
                     Ok(after) => return after,
                     Err(denied) => Box::pin(self.deny(client, denied)),
                 }
@@ -145,6 +145,8 @@ impl Forward<'_> {
         }
     }
 
+    /// Asks, and passes on what is answered. What comes before the first step is not contained, and
+    /// must not panic.
     fn exchange<'s>(
         &'s self,
         client: &'s mut Client,

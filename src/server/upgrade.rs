@@ -5,10 +5,10 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, ExitStatus};
+use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep};
 
 use super::handoff::{AT_ONCE, Message, Offered, PATIENCE, Talk, VERSION};
 use super::inherited::Inherited;
@@ -17,6 +17,9 @@ use super::predecessor::is_end;
 use super::process::ADMIN_KEEPALIVE;
 use super::successor::Program;
 use crate::config::model::Bind;
+
+/// How often to look whether a successor that we have started has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Only the same user, and root, may take our sockets.
 pub const SOCKET_MODE: u32 = 0o600;
@@ -145,20 +148,16 @@ async fn talked(
 /// The end of a child; one that takes too long is killed.
 async fn ended(child: &mut Option<(Child, Instant)>) -> io::Result<ExitStatus> {
     let Some((child, deadline)) = child else { return std::future::pending().await };
-    // Listened for before the child is looked at, so that its end is not missed.
-    let mut ends = signal(SignalKind::child())?;
-    let mut is_killed = false;
+    // Looked at again and again: there is a child for a minute of a life at most, and tokio's driver
+    // for processes would have something to do at nearly every event.
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(status);
         }
-        tokio::select! {
-            _ = ends.recv() => {}
-            () = sleep_until(*deadline), if !is_killed => {
-                child.kill()?;
-                is_killed = true;
-            }
+        if *deadline <= Instant::now() {
+            child.kill()?;
         }
+        sleep(LOOK_EVERY).await;
     }
 }
 
@@ -258,7 +257,6 @@ pub fn bind(path: &Path, inherited: &mut Inherited) -> Result<Listening, BindErr
 mod tests {
     use std::os::unix::process::ExitStatusExt as _;
     use std::process::Command;
-    use std::time::Duration;
 
     use super::*;
 

@@ -98,32 +98,47 @@ async fn upstream(word: Arc<Notify>) -> Upstream {
     .await
 }
 
-/// Asks, and gives the head of an answer that is whole and well.
+/// A request without an answer that is whole and well.
+#[derive(Debug)]
+struct Unanswered {
+    error: io::Error,
+    /// When it was written.
+    asked: Instant,
+    /// What came.
+    answer: String,
+}
+
+impl From<Unanswered> for io::Error {
+    fn from(Unanswered { error, answer, .. }: Unanswered) -> Self {
+        Self::other(format!("{error}, after {answer:?}"))
+    }
+}
+
+/// Asks, and gives the head of the answer.
 async fn ask(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     close: bool,
-) -> io::Result<String> {
+) -> Result<String, Unanswered> {
     let close = if close { "Connection: close\r\n" } else { "" };
-    stream.write_all(format!("GET / HTTP/1.1\r\nHost: a\r\n{close}\r\n").as_bytes()).await?;
-    let (mut answer, mut space) = (Vec::new(), [0; 4096]);
-    while !answer.ends_with(b"\r\n\r\nok") {
-        match stream.read(&mut space).await? {
-            0 => {
-                let kind = io::ErrorKind::UnexpectedEof;
-                return Err(io::Error::new(kind, String::from_utf8_lossy(&answer).into_owned()));
+    let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{close}\r\n");
+    let written = stream.write_all(request.as_bytes()).await;
+    let asked = Instant::now();
+    let mut answer = Vec::new();
+    let read = async {
+        written?;
+        while !answer.ends_with(b"\r\n\r\nok") {
+            if stream.read_buf(&mut answer).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            count => answer.extend_from_slice(&space[..count]),
         }
-    }
-    let answer = String::from_utf8(answer).unwrap();
-    if answer.starts_with("HTTP/1.1 200 ") { Ok(answer) } else { Err(io::Error::other(answer)) }
-}
-
-/// Whether no byte of an answer came before the connection's end.
-fn says_nothing(error: &io::Error) -> bool {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof => error.to_string().is_empty(),
-        kind => matches!(kind, io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe),
+        Ok(())
+    };
+    let read = read.await;
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    match read {
+        Ok(()) if answer.starts_with("HTTP/1.1 200 ") => Ok(answer),
+        Ok(()) => Err(Unanswered { error: io::Error::other("not well"), asked, answer }),
+        Err(error) => Err(Unanswered { error, asked, answer }),
     }
 }
 
@@ -180,7 +195,7 @@ impl Load {
 
 /// One request on a new connection.
 async fn once(stream: io::Result<impl AsyncRead + AsyncWrite + Unpin>) -> io::Result<u64> {
-    ask(&mut stream?, true).await.map(|_| 1)
+    Ok(ask(&mut stream?, true).await.map(|_| 1)?)
 }
 
 /// Requests on a connection, until the proxy ends it as HTTP has it: by `Connection: close`, or
@@ -190,10 +205,10 @@ async fn kept(address: SocketAddr, ends: &AtomicBool) -> io::Result<u64> {
     let mut answered = None;
     while !ends.load(Ordering::Relaxed) {
         let head = match ask(&mut stream, false).await {
-            // Kept from asking for so long, it met the end of an idle connection (RFC 9112 §9.5).
-            Err(error)
-                if answered.is_some_and(|at: Instant| at.elapsed() > LAST_LOOK * 3 / 4)
-                    && says_nothing(&error) =>
+            // It asked so late that it met the end of an idle connection (RFC 9112 §9.5).
+            Err(unanswered)
+                if answered.is_some_and(|at| unanswered.asked - at > LAST_LOOK * 3 / 4)
+                    && unanswered.answer.is_empty() =>
             {
                 break;
             }
