@@ -148,7 +148,7 @@ async fn talked(
 /// The end of a child; one that takes too long is killed.
 async fn ended(child: &mut Option<(Child, Instant)>) -> io::Result<ExitStatus> {
     let Some((child, deadline)) = child else { return std::future::pending().await };
-    // Looked at again and again: there is a child for a minute of a life at most, and tokio's driver
+    // Looked at again and again: there is one for a minute of a life at most, and tokio's driver
     // for processes would have something to do at nearly every event.
     loop {
         if let Some(status) = child.try_wait()? {
