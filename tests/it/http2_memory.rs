@@ -10,6 +10,9 @@ use crate::harness::{Conversation, Proxy, SSE_HEAD, Upstream, soon, until};
 
 const STREAMS: u64 = 1000;
 
+/// How often so many are opened.
+const ROUNDS: usize = 3;
+
 /// A client's connection, with streams of events that it does not read.
 struct Connection {
     _requests: SendRequest<Bytes>,
@@ -34,8 +37,8 @@ impl Connection {
     }
 }
 
-/// Opens 1000 streams on so many connections, twice, and prints what memory they take: at `most` so
-/// many KiB each, and the second thousand that of the first.
+/// Opens 1000 streams on so many connections, three times, and prints what memory they take: at
+/// `most` so many KiB each, and the third thousand that of the second.
 async fn measure(what: &str, connections: u64, upstream: Upstream, most: f64) {
     // What the first connection of all needs does not grow with the streams.
     let proxy = Proxy::to(upstream.address).start().await;
@@ -43,8 +46,8 @@ async fn measure(what: &str, connections: u64, upstream: Upstream, most: f64) {
     until("the first has left", || async { upstream.open() == 0 }).await;
     let before = proxy.resident_kib();
     let grown = |kib: u64| kib.saturating_sub(before) as f64 / STREAMS as f64;
-    let [mut open, mut after] = [[0.0; 2]; 2];
-    for round in 0..2 {
+    let [mut open, mut after] = [[0.0; ROUNDS]; 2];
+    for round in 0..ROUNDS {
         let mut clients = Vec::new();
         for _ in 0..connections {
             clients.push(Connection::open(&proxy, STREAMS / connections).await);
@@ -65,8 +68,9 @@ async fn measure(what: &str, connections: u64, upstream: Upstream, most: f64) {
     });
     println!("{figures}");
     assert!(open[0] <= most, "{figures}");
-    // The allocator keeps what was freed for the next ones, and needs no more for them.
-    assert!(open[1] <= open[0] * 1.3, "what the first had is used again: {figures}");
+    // The allocator keeps what was freed for the next ones. The first leave gaps of other sizes than
+    // the next ones ask for; from then on nothing is added.
+    assert!(open[2] <= open[1] * 1.15, "what others had is used again: {figures}");
 }
 
 /// Memory, once it changes no more.
@@ -102,7 +106,7 @@ async fn pour(mut upstream: Conversation) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_stalled_streams_on_a_hundred_connections() {
     let upstream = Upstream::serve(pour).await;
-    measure("stalled", 100, upstream, 80.0).await;
+    measure("stalled", 100, upstream, 60.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -112,5 +116,5 @@ async fn a_thousand_idle_streams_on_ten_connections() {
         upstream.hold().await;
     })
     .await;
-    measure("idle", 10, upstream, 16.0).await;
+    measure("idle", 10, upstream, 10.0).await;
 }
