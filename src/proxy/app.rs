@@ -2,12 +2,13 @@
 
 use std::future::{pending, poll_fn};
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
@@ -176,7 +177,7 @@ impl App {
             let open = self.metrics.open(Spoken::Http1);
             // Boxed, and waited for behind all that is named before: a connection that serves a
             // request holds no room for its end.
-            let last: Pin<Box<dyn Future<Output = ()> + Send>> = 'last: {
+            let last: BoxFuture<'_, ()> = 'last: {
                 let (mut client, peer) = match opening.await {
                     Ok(Opened { transport, peer, http2: false }) => (Client::new(transport), peer),
                     Ok(Opened { transport, peer, http2: true }) => {

@@ -6,7 +6,7 @@ use std::task::{Poll, ready};
 
 use super::forward::Forward;
 use super::reply::Denial;
-use super::tries::Relay;
+use super::tries::{Ended, Relay};
 use crate::relay::drive::{End, Event};
 use crate::sse::dialect::Failure;
 
@@ -25,12 +25,7 @@ impl Forward<'_> {
 
     /// Tells the client of a failure in the middle of its stream, as far as it can be told; gives
     /// how it ended after that. The `denial` says more than the end, if there is one.
-    pub(super) async fn tell(
-        &self,
-        link: &mut Relay<'_>,
-        end: End,
-        denial: Box<Denial>,
-    ) -> (End, Option<Box<Denial>>) {
+    pub(super) async fn tell(&self, link: &mut Relay<'_>, end: End, denial: Box<Denial>) -> Ended {
         let told = Failure { status: denial.status, kind: denial.kind, message: &denial.message };
         match link.fail(&told, end) {
             true => (self.flow(link).await, None),

@@ -12,7 +12,7 @@ use super::key;
 use super::reply::Denial;
 use super::snapshot::Route;
 use super::switch::{self, Wanted};
-use super::tries::{Answered, Relay, Tries};
+use super::tries::{Answered, Ended, Relay, Tries};
 use crate::client::Client;
 use crate::clock;
 use crate::config::model::Proxy;
@@ -26,7 +26,7 @@ use crate::live::registry::Place;
 use crate::live::stream::Identity;
 use crate::policy::cors;
 use crate::policy::principal::Principal;
-use crate::relay::drive::{End, Link, Rest, Surroundings, Wire};
+use crate::relay::drive::{Link, Rest, Surroundings, Wire};
 use crate::relay::duplex::Duplex;
 use crate::relay::upload::Upload;
 use crate::telemetry::access::Record;
@@ -168,7 +168,7 @@ impl Forward<'_> {
             let Begun { answered, sent, reached } = Box::pin(self.begin(asked, &mut link)).await;
             let has_begun = matches!(answered, Answered::Flows);
             let (mut end, mut denial) = match answered {
-                Answered::Ended(end, denial) => (end, denial),
+                Answered::Ended(ended) => ended,
                 Answered::Flows => (self.flow(&mut link).await, None),
                 Answered::Switches(head) => {
                     return Box::pin(self.switch(head, link.into_rest(), reached)).await;
@@ -190,7 +190,7 @@ impl Forward<'_> {
     /// Lets go of the upstream's connection, and says how it ended.
     fn release(
         &self,
-        (end, denial): (End, Option<Box<Denial>>),
+        (end, denial): Ended,
         rest: Rest<'_, Connection>,
         sent: Option<(u16, Answer)>,
         reached: Reached,

@@ -27,10 +27,13 @@ use crate::upstream::http2::NotProcessed;
 use crate::upstream::replay::{self, Again, Failure};
 use crate::upstream::roster::{Ask, Verdict};
 
+/// How a request ended; the denial says more than the end, if there is one.
+pub(super) type Ended = (End, Option<Box<Denial>>);
+
 /// What became of a request.
 pub(super) enum Answered {
-    /// It is over; the denial says more than the end, if there is one.
-    Ended(End, Option<Box<Denial>>),
+    /// It is over.
+    Ended(Ended),
     /// The upstream's response has begun, and goes on.
     Flows,
     /// The upstream switches to the protocol that was asked for.
@@ -84,7 +87,7 @@ impl<'f> Tries<'f> {
     pub(super) async fn run(&mut self, link: &mut Relay<'_>) -> Answered {
         loop {
             match self.reach(link).await {
-                Err((end, denial)) => return Answered::Ended(end, denial),
+                Err(ended) => return Answered::Ended(ended),
                 Ok(connected) => self.attach(link, connected),
             }
             match self.wait(link).await {
@@ -97,10 +100,7 @@ impl<'f> Tries<'f> {
     // === A place and a connection ===
 
     /// A connection to the endpoint that is next, while the client is watched.
-    async fn reach(
-        &mut self,
-        link: &mut Relay<'_>,
-    ) -> Result<Connected, (End, Option<Box<Denial>>)> {
+    async fn reach(&mut self, link: &mut Relay<'_>) -> Result<Connected, Ended> {
         loop {
             if self.reached.seat.is_none()
                 && let Err(no_seat) = self.seat(link).await?
@@ -121,10 +121,7 @@ impl<'f> Tries<'f> {
         }
     }
 
-    async fn seat(
-        &mut self,
-        link: &mut Relay<'_>,
-    ) -> Result<Result<(), NoSeat>, (End, Option<Box<Denial>>)> {
+    async fn seat(&mut self, link: &mut Relay<'_>) -> Result<Result<(), NoSeat>, Ended> {
         let (upstream, ask) = (self.forward.upstream, self.ask.clone());
         let (turn, queue) = (self.turn, &self.forward.rules.limits.queue);
         let seating = async move { upstream.seat(&ask, turn, queue).await };
@@ -145,7 +142,7 @@ impl<'f> Tries<'f> {
     async fn connect(
         &mut self,
         link: &mut Relay<'_>,
-    ) -> Result<Result<Connected, ConnectResult>, (End, Option<Box<Denial>>)> {
+    ) -> Result<Result<Connected, ConnectResult>, Ended> {
         let seat = self.reached.seat.as_ref().expect("a place comes before a connection");
         let (upstream, endpoint) = (self.forward.upstream, Arc::clone(seat.endpoint()));
         let limits = Limits::from(&self.forward.rules.timeouts);
@@ -172,7 +169,7 @@ impl<'f> Tries<'f> {
         &mut self,
         link: &mut Relay<'_>,
         work: impl Future<Output = T>,
-    ) -> Result<T, (End, Option<Box<Denial>>)> {
+    ) -> Result<T, Ended> {
         tokio::pin!(work);
         loop {
             tokio::select! {
@@ -449,6 +446,6 @@ fn is_fin(loss: &Loss) -> bool {
 
 impl Next {
     fn ended(end: End, denial: Option<Box<Denial>>) -> Self {
-        Self::Done(Answered::Ended(end, denial))
+        Self::Done(Answered::Ended((end, denial)))
     }
 }

@@ -29,6 +29,7 @@ pub(crate) struct Options {
     pub(crate) rounds: u16,
 
     /// How long a window of measurement is, 0.5 to 20.
+    // Longer windows would meet pings, which origin and client do not answer.
     #[arg(long, default_value_t = 4.0, value_parser = within(0.5..=20.0))]
     pub(crate) seconds: f64,
 
@@ -119,7 +120,7 @@ fn is(peer: &dyn Peer, name: &str) -> bool {
     peer.name() == name || peer.family() == name
 }
 
-/// Longer windows would meet pings, which origin and client do not answer.
+/// A number in that range.
 fn within(range: RangeInclusive<f64>) -> impl Fn(&str) -> Result<f64, String> + Clone {
     move |text| match text.parse() {
         Ok(number) if range.contains(&number) => Ok(number),
